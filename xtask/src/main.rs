@@ -1,0 +1,2 @@
+//! Placeholder while the first commands are written.
+fn main() {}

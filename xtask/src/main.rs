@@ -1,2 +1,48 @@
-//! Placeholder while the first commands are written.
-fn main() {}
+//! What Berth's developers run: the test cluster, the images, the demo, the tests and the benchmarks.
+//!
+//! This file owns the command line alone; each subcommand lives in its own module.
+
+mod cache;
+mod cluster;
+mod run;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// What Berth's developers run.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "Examples:
+  cargo xtask cluster up                      a Kubernetes cluster with one real node
+  cargo xtask cluster up --simulated 40       the same, with 40 simulated nodes beside it
+  eval \"$(cargo xtask cluster env)\"           kubectl and helm for this shell
+  cargo xtask cluster down                    everything gone but the caches
+
+Caches and the cluster's state live under $BERTH_CACHE (default: $XDG_CACHE_HOME/berth or ~/.cache/berth)."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring up, look at and take down a Kubernetes cluster on this machine
+    Cluster(cluster::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Cluster(args) => cluster::main(args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

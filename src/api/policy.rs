@@ -1,0 +1,98 @@
+//! SessionPolicy: the rules that sessions live under. Owns their shape; `plan::policy` knows the defaults,
+//! for the schema has none: an unwritten value must be told from a written one to be clamped.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::duration::Duration;
+
+/// Rules for the sessions of the Workspaces that name this policy, or, when it is called `default`, of all
+/// Workspaces in the namespace that name none.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "berth.dev",
+    version = "v1alpha1",
+    kind = "SessionPolicy",
+    plural = "sessionpolicies",
+    shortname = "spol",
+    category = "berth",
+    namespaced,
+    derive = "PartialEq",
+    doc = "Rules for sessions: when they are idle, when they end, how long their history is kept.",
+    printcolumn(name = "Idle-After", type_ = "string", json_path = ".spec.idle.after"),
+    printcolumn(name = "Disconnect-After", type_ = "string", json_path = ".spec.idle.disconnectAfter"),
+    printcolumn(name = "Max-Duration", type_ = "string", json_path = ".spec.maxDuration"),
+    printcolumn(name = "Keep-For", type_ = "string", json_path = ".spec.history.keepFor"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.warnBefore) || !has(self.maxDuration) || duration(self.warnBefore) < duration(self.maxDuration)")
+        .message("spec.warnBefore must be shorter than spec.maxDuration: the warning comes before the end"),
+    validation = Rule::new("!has(self.alertAfter) || !has(self.maxDuration) || duration(self.alertAfter) <= duration(self.maxDuration)")
+        .message("spec.alertAfter must not be longer than spec.maxDuration: no session lasts that long"),
+)]
+pub struct SessionPolicySpec {
+    /// When a session counts as idle, and what follows. All durations count from the last activity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<IdleRules>,
+    /// How long a session may last from the moment it became usable. Unwritten: 8h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_duration: Option<Duration>,
+    /// How long before the maximum duration a session is warned; also the notice that live sessions get when
+    /// this policy is tightened or their Workspace is deleted. Unwritten: 10m, or less where that does not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn_before: Option<Duration>,
+    /// How long the instance may take to become usable, from the moment a slot was given. Unwritten: 5m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout: Option<Duration>,
+    /// How long a session may wait for a slot. Unwritten: 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_timeout: Option<Duration>,
+    /// From when on a session is marked as LongRunning. Unwritten: 4h, or the maximum duration if that is less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert_after: Option<Duration>,
+    /// What is kept of ended sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryRules>,
+}
+
+/// When a session counts as idle, and what follows.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.after) || !has(self.warnAfter) || duration(self.after) <= duration(self.warnAfter)")
+        .message("idle.after must not be longer than idle.warnAfter: a session is idle before it is warned"),
+    validation = Rule::new("!has(self.warnAfter) || !has(self.disconnectAfter) || duration(self.warnAfter) < duration(self.disconnectAfter)")
+        .message("idle.warnAfter must be shorter than idle.disconnectAfter: the warning comes before the disconnect"),
+    validation = Rule::new("!has(self.after) || !has(self.disconnectAfter) || duration(self.after) < duration(self.disconnectAfter)")
+        .message("idle.after must be shorter than idle.disconnectAfter: a session is idle before it is disconnected"),
+)]
+pub struct IdleRules {
+    /// Without input for this long a session is Idle. Unwritten: 5m, or less where that does not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Duration>,
+    /// Without input for this long its user is warned. Unwritten: 10m, or less where that does not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn_after: Option<Duration>,
+    /// Without input for this long the session is disconnected. Unwritten: 30m, or more where that does not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disconnect_after: Option<Duration>,
+    /// The longest `idle.disconnectAfter` that a user may ask for in a Session. Unwritten: 30m, or
+    /// `disconnectAfter` if that is longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_max: Option<Duration>,
+    /// Whether `spec.keepAliveAt` of a Session counts as activity. Unwritten: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_keep_alive: Option<bool>,
+}
+
+/// What is kept of ended sessions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryRules {
+    /// How long an ended Session stays as a resource. Unwritten: 24h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_for: Option<Duration>,
+}

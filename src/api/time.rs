@@ -1,0 +1,62 @@
+//! Time on the wire. Our own types hold `chrono` times; Kubernetes' types hold `jiff` ones, and this is the
+//! only file that names it. Status holds whole seconds, as Kubernetes' own times do.
+
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+
+/// An instant, UTC.
+pub type Instant = DateTime<Utc>;
+
+/// A time of a Kubernetes object as one of ours. A time outside of what `chrono` can hold becomes the epoch.
+pub fn from_wire(time: &Time) -> Instant {
+    from_timestamp(time.0)
+}
+
+/// As [`from_wire`], for a time with microseconds.
+pub fn from_wire_micro(time: &MicroTime) -> Instant {
+    from_timestamp(time.0)
+}
+
+fn from_timestamp(timestamp: jiff::Timestamp) -> Instant {
+    DateTime::from_timestamp(timestamp.as_second(), timestamp.subsec_nanosecond().unsigned_abs()).unwrap_or_default()
+}
+
+/// One of our times for a Kubernetes object, with microseconds.
+pub fn to_wire_micro(time: Instant) -> MicroTime {
+    MicroTime(jiff::Timestamp::from_microsecond(time.timestamp_micros()).unwrap_or_default())
+}
+
+/// The whole second at or before `time`: for what was observed, so that it never lies in the future.
+pub fn floor_second(time: Instant) -> Instant {
+    time.duration_trunc(TimeDelta::seconds(1)).unwrap_or(time)
+}
+
+/// The whole second at or after `time`: for deadlines, so that nobody is ended early.
+pub fn ceil_second(time: Instant) -> Instant {
+    let floor = floor_second(time);
+    if floor == time { floor } else { floor + TimeDelta::seconds(1) }
+}
+
+/// `time` as people read it in messages: RFC 3339, whole seconds, UTC.
+pub fn display(time: Instant) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_rounded_up_and_an_observation_down() {
+        let time = DateTime::from_timestamp(10, 1).unwrap_or_default();
+        assert_eq!(ceil_second(time).timestamp(), 11);
+        assert_eq!(floor_second(time).timestamp(), 10);
+        assert_eq!(ceil_second(floor_second(time)).timestamp(), 10);
+    }
+
+    #[test]
+    fn a_wire_time_keeps_its_second() {
+        let time = DateTime::from_timestamp(1_800_000_000, 0).unwrap_or_default();
+        assert_eq!(from_wire_micro(&to_wire_micro(time)), time);
+    }
+}

@@ -1,0 +1,270 @@
+//! Workspace: what can be launched, a catalogue entry. Owns its shape; `plan::template` knows whether what
+//! its template makes may run.
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::condition::Condition;
+use super::text::{Host, Line, ObjectName, Paragraph, UrlPath, VolumeName};
+
+/// A catalogue entry: what is launched, how it is reached, and how many may use it at once.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "berth.dev",
+    version = "v1alpha1",
+    kind = "Workspace",
+    plural = "workspaces",
+    shortname = "ws",
+    category = "berth",
+    namespaced,
+    status = "WorkspaceStatus",
+    derive = "PartialEq",
+    doc = "What can be launched: a desktop, a terminal or an application, in a pod or on a machine that exists.",
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.type"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Sessions", type_ = "integer", json_path = ".status.activeSessions"),
+    printcolumn(name = "Max", type_ = "integer", json_path = ".spec.maxSessions"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Display-Name", type_ = "string", json_path = ".spec.displayName", priority = 1),
+    printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policyRef.name", priority = 1),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
+    selectable = ".spec.type",
+    selectable = ".status.phase"
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.template) != has(self.endpoint)")
+        .message("write exactly one of spec.template (a pod is made for each session) and spec.endpoint (a machine that exists)"),
+    validation = Rule::new("self.access.protocol == 'HTTP' || !has(self.access.path)")
+        .message("spec.access.path is for protocol HTTP; leave it out, or set spec.access.protocol to HTTP"),
+)]
+pub struct WorkspaceSpec {
+    /// The name that people see. Unwritten: the object's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<Line>,
+    /// What it is for, in a sentence or two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Paragraph>,
+    /// How it is shown in lists and in the dashboard.
+    #[serde(rename = "type")]
+    pub type_: WorkspaceType,
+    /// How the workspace is reached once its instance runs.
+    pub access: Access,
+    /// The pod that is made for each session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Template>,
+    /// A machine that exists; nothing is provisioned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
+    /// How many sessions may be live at once; 1 makes the workspace exclusive.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub max_sessions: i32,
+    /// The policy of its sessions. Unwritten: the policy named `default`, else built-in values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_ref: Option<ObjectRef>,
+    /// What becomes of this Workspace once its last session has ended by disconnect or timeout.
+    #[serde(default)]
+    pub reclaim_policy: ReclaimPolicy,
+    /// When true nothing new is launched; live sessions finish.
+    #[serde(default)]
+    pub maintenance: bool,
+}
+
+fn one() -> i32 {
+    1
+}
+
+/// How a workspace is shown in lists and in the dashboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkspaceType {
+    /// A Linux desktop.
+    Linux,
+    /// A Windows desktop.
+    Windows,
+    /// An application drawn in the browser.
+    Html5,
+    /// A web application.
+    Web,
+    /// A terminal.
+    Ssh,
+    /// A remote desktop.
+    Rdp,
+}
+
+impl WorkspaceType {
+    /// The type as it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Linux => "linux",
+            Self::Windows => "windows",
+            Self::Html5 => "html5",
+            Self::Web => "web",
+            Self::Ssh => "ssh",
+            Self::Rdp => "rdp",
+        }
+    }
+}
+
+/// How an instance is reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Access {
+    /// The protocol that the instance speaks on `port`.
+    pub protocol: Protocol,
+    /// The TCP port of the instance.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// For HTTP: the path at which the application begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<UrlPath>,
+}
+
+/// The protocol that an instance speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Protocol {
+    /// HTTP and WebSocket.
+    HTTP,
+    /// RFB, RFC 6143.
+    VNC,
+    /// Remote Desktop Protocol.
+    RDP,
+    /// Secure Shell, RFC 4253.
+    SSH,
+}
+
+impl Protocol {
+    /// The URL scheme of the protocol.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::HTTP => "http",
+            Self::VNC => "vnc",
+            Self::RDP => "rdp",
+            Self::SSH => "ssh",
+        }
+    }
+}
+
+/// The pod that is made for each session, and its volume claims.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Template {
+    /// Labels and annotations of the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<TemplateMeta>,
+    /// A PodSpec, as in a Deployment's template.
+    #[schemars(schema_with = "preserved")]
+    pub spec: Map<String, Value>,
+    /// Volumes that are claimed for the session, each mountable by its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub volume_claims: Vec<VolumeClaim>,
+}
+
+/// Labels and annotations of the pods that a template makes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateMeta {
+    /// Labels; keys under `berth.dev/` are reserved.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations; keys under `berth.dev/` are reserved.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A volume that is claimed for a session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeClaim {
+    /// The volume's name, to be named in `volumeMounts` of the template.
+    pub name: VolumeName,
+    /// Whether the volume goes with the session or stays for its user's next one.
+    #[serde(default)]
+    pub retention: Retention,
+    /// A PersistentVolumeClaimSpec.
+    #[schemars(schema_with = "preserved")]
+    pub spec: Map<String, Value>,
+}
+
+/// What becomes of a volume when the session ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Retention {
+    /// It is deleted with the session.
+    #[default]
+    Delete,
+    /// It is kept for the next session of the same user on this Workspace.
+    Retain,
+}
+
+/// A machine that exists.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// Its host name or IP address; the port is that of `spec.access`.
+    pub host: Host,
+}
+
+/// The name of an object in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectRef {
+    /// The object's name.
+    pub name: ObjectName,
+}
+
+/// What becomes of a Workspace once its last session has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ReclaimPolicy {
+    /// It stays.
+    #[default]
+    Retain,
+    /// It is deleted: for one-off workspaces.
+    Delete,
+}
+
+/// What the operator observed of a Workspace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkspaceStatus {
+    /// Whether it can be launched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<WorkspacePhase>,
+    /// How many sessions hold a slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_sessions: Option<i32>,
+    /// Ready and TemplateValid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// Whether a Workspace can be launched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WorkspacePhase {
+    /// A slot is free.
+    Available,
+    /// No slot is free.
+    InUse,
+    /// It is in maintenance.
+    Maintenance,
+    /// It cannot be launched as it is written.
+    Unavailable,
+}
+
+fn preserved(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}

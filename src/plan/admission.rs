@@ -1,0 +1,165 @@
+//! Who may launch: what keeps a Pending session waiting, and whose turn it is. Owns the order of the queue
+//! and the words for each wait; not what happens after a slot was given.
+
+use crate::api::time::Instant;
+use crate::api::workspace::Template;
+use crate::plan::Severity;
+use crate::plan::template;
+
+/// Another live session of the same Workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rival {
+    /// When it was created: its place in the queue, together with its uid.
+    pub created: Instant,
+    /// Its uid.
+    pub uid: String,
+    /// `spec.user.id`.
+    pub user: String,
+    /// Whether it holds a slot.
+    pub admitted: bool,
+}
+
+/// Why a session waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blocker {
+    /// There is no such Workspace.
+    WorkspaceNotFound(String),
+    /// The Workspace names a policy that does not exist.
+    PolicyNotFound(String),
+    /// The policy cannot be read.
+    PolicyInvalid(String),
+    /// The template cannot be used.
+    TemplateInvalid(String),
+    /// The Workspace is in maintenance.
+    Maintenance,
+    /// The user's volumes are held by another session, or by a pod that is still going.
+    VolumesInUse(String),
+    /// All slots are taken, or promised to those who came before.
+    NoSlot(i32),
+}
+
+impl Blocker {
+    /// One word for programs: the reason of the condition `Admitted`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::WorkspaceNotFound(_) => "WorkspaceNotFound",
+            Self::PolicyNotFound(_) => "PolicyNotFound",
+            Self::PolicyInvalid(_) => "PolicyInvalid",
+            Self::TemplateInvalid(_) => "TemplateInvalid",
+            Self::Maintenance => "Maintenance",
+            Self::VolumesInUse(_) => "VolumesInUse",
+            Self::NoSlot(_) => "NoSlot",
+        }
+    }
+
+    /// A sentence for people.
+    pub fn message(&self) -> String {
+        match self {
+            Self::WorkspaceNotFound(name) => format!("waiting for Workspace {name}: it does not exist in this namespace"),
+            Self::PolicyNotFound(name) => format!("waiting for SessionPolicy {name}: the Workspace names it, and it does not exist in this namespace"),
+            Self::PolicyInvalid(why) => format!("waiting for a policy that can be read: {why}"),
+            Self::TemplateInvalid(why) => format!("waiting for a valid template: {why}"),
+            Self::Maintenance => "waiting for the end of the Workspace's maintenance".to_owned(),
+            Self::VolumesInUse(holder) => format!("waiting for your volumes of this Workspace: {holder} still holds them"),
+            Self::NoSlot(1) => "waiting for the slot: the Workspace takes one session at a time".to_owned(),
+            Self::NoSlot(slots) => format!("waiting for a slot: the Workspace takes {slots} sessions at a time"),
+        }
+    }
+
+    /// Whether somebody should look, or waiting is all there is to do.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::WorkspaceNotFound(_) | Self::PolicyNotFound(_) | Self::PolicyInvalid(_) | Self::TemplateInvalid(_) => {
+                Severity::Warning
+            }
+            Self::Maintenance | Self::VolumesInUse(_) | Self::NoSlot(_) => Severity::Normal,
+        }
+    }
+}
+
+/// The session that asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// When it was created.
+    pub created: Instant,
+    /// Its uid.
+    pub uid: &'a str,
+    /// `spec.user.id`.
+    pub user: &'a str,
+}
+
+/// Whether `candidate` may have a slot of `slots`: those who hold one count, and so do those before it in the
+/// queue, except such as wait for volumes of their own.
+///
+/// # Errors
+/// What it waits for.
+pub fn turn(candidate: Candidate<'_>, rivals: &[Rival], slots: i32, template: Option<&Template>) -> Result<(), Blocker> {
+    let exclusive_user = template.is_some_and(template::retains);
+    let holds = |user: &str| rivals.iter().any(|rival| rival.admitted && rival.user == user);
+    if exclusive_user && holds(candidate.user) {
+        return Err(Blocker::VolumesInUse("another session of yours".to_owned()));
+    }
+    let before = |rival: &&Rival| (rival.created, rival.uid.as_str()) < (candidate.created, candidate.uid);
+    let taken = rivals.iter().filter(|rival| rival.admitted).count();
+    let promised = rivals
+        .iter()
+        .filter(|rival| !rival.admitted)
+        .filter(before)
+        .filter(|rival| !(exclusive_user && holds(&rival.user)))
+        .count();
+    let slots_taken = i32::try_from(taken + promised).unwrap_or(i32::MAX);
+    if slots_taken < slots { Ok(()) } else { Err(Blocker::NoSlot(slots)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+    use proptest::prelude::*;
+
+    fn rival(second: i64, uid: &str, admitted: bool) -> Rival {
+        Rival { created: at(second), uid: uid.to_owned(), user: uid.to_owned(), admitted }
+    }
+
+    fn at(second: i64) -> Instant {
+        DateTime::from_timestamp(second, 0).unwrap_or_default()
+    }
+
+    fn candidate(second: i64, uid: &str) -> Candidate<'_> {
+        Candidate { created: at(second), uid, user: uid }
+    }
+
+    #[test]
+    fn the_queue_goes_by_creation_and_then_by_uid() {
+        let others = [rival(5, "b", false)];
+        assert_eq!(turn(candidate(5, "a"), &others, 1, None), Ok(()));
+        assert_eq!(turn(candidate(5, "c"), &others, 1, None), Err(Blocker::NoSlot(1)));
+        assert_eq!(turn(candidate(4, "c"), &others, 1, None), Ok(()));
+    }
+
+    #[test]
+    fn a_late_arrival_with_an_early_time_does_not_displace_a_holder() {
+        assert_eq!(turn(candidate(1, "a"), &[rival(5, "b", true)], 1, None), Err(Blocker::NoSlot(1)));
+    }
+
+    proptest! {
+        #[test]
+        fn granting_turns_one_by_one_never_gives_more_slots_than_there_are(times in proptest::collection::vec(0i64..5, 1..12), slots in 1i32..4) {
+            let mut all: Vec<Rival> = times.iter().enumerate().map(|(index, time)| rival(*time, &format!("u{index}"), false)).collect();
+            // Whatever the order in which the sessions are looked at.
+            for round in 0..2 {
+                for index in 0..all.len() {
+                    let me = all[index].clone();
+                    let others: Vec<Rival> = all.iter().filter(|other| other.uid != me.uid).cloned().collect();
+                    let asks = Candidate { created: me.created, uid: &me.uid, user: &me.user };
+                    if !me.admitted && turn(asks, &others, slots, None).is_ok() {
+                        all[index].admitted = true;
+                    }
+                }
+                let holders = i32::try_from(all.iter().filter(|one| one.admitted).count()).unwrap_or(i32::MAX);
+                prop_assert!(holders <= slots);
+                prop_assert!(round == 0 || holders == slots.min(i32::try_from(all.len()).unwrap_or(i32::MAX)));
+            }
+        }
+    }
+}

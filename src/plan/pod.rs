@@ -1,0 +1,87 @@
+//! The pod that a session is given: the template as it is written, with what Berth must have on top. Built as
+//! JSON, so that fields of a newer Kubernetes pass through untouched.
+
+use kube::ResourceExt;
+use serde_json::{Map, Value, json};
+
+use crate::api::workspace::Template;
+use crate::api::{
+    GROUP, MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_UID_LABEL, Session, USER_ANNOTATION, VERSION,
+    WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
+};
+use crate::plan::volume::{self, Owner};
+use crate::plan::name;
+
+/// The pod for `session` by the template of `workspace`.
+pub fn for_session(session: &Session, workspace: &Workspace, template: &Template) -> Value {
+    let uid = session.uid().unwrap_or_default();
+    let namespace = session.namespace().unwrap_or_default();
+    let workspace_name = workspace.name_any();
+    let workspace_uid = workspace.uid().unwrap_or_default();
+    let owner = Owner {
+        namespace: &namespace,
+        workspace: &workspace_name,
+        workspace_uid: &workspace_uid,
+        user: session.spec.user.id.as_str(),
+    };
+    let mut pod = from_template(template, owner);
+    pod["metadata"]["name"] = json!(name::pod(&session.name_any(), &uid));
+    pod["metadata"]["labels"][SESSION_UID_LABEL] = json!(uid);
+    pod["metadata"]["annotations"][SESSION_ANNOTATION] = json!(session.name_any());
+    pod["metadata"]["ownerReferences"] = owner_references(session);
+    pod
+}
+
+/// A pod by which the API server is asked whether it would accept what the template makes.
+pub fn for_dry_run(workspace: &Workspace, template: &Template) -> Value {
+    let namespace = workspace.namespace().unwrap_or_default();
+    let workspace_name = workspace.name_any();
+    let workspace_uid = workspace.uid().unwrap_or_default();
+    let owner =
+        Owner { namespace: &namespace, workspace: &workspace_name, workspace_uid: &workspace_uid, user: "dry-run" };
+    let mut pod = from_template(template, owner);
+    pod["metadata"]["name"] = json!(name::pod(&workspace_name, &workspace_uid));
+    pod
+}
+
+/// The reference by which Kubernetes deletes the pod with its session.
+pub fn owner_references(session: &Session) -> Value {
+    json!([{
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": "Session",
+        "name": session.name_any(),
+        "uid": session.uid(),
+        "controller": true,
+        "blockOwnerDeletion": false,
+    }])
+}
+
+fn from_template(template: &Template, owner: Owner<'_>) -> Value {
+    let meta = template.metadata.clone().unwrap_or_default();
+    let mut labels = meta.labels;
+    labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
+    labels.insert(WORKSPACE_UID_LABEL.to_owned(), owner.workspace_uid.to_owned());
+    let mut annotations = meta.annotations;
+    annotations.insert(WORKSPACE_ANNOTATION.to_owned(), owner.workspace.to_owned());
+    annotations.insert(USER_ANNOTATION.to_owned(), owner.user.to_owned());
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "namespace": owner.namespace, "labels": labels, "annotations": annotations },
+        "spec": spec(template, owner),
+    })
+}
+
+/// The template's PodSpec with the volumes of its claims and with what no template may change.
+fn spec(template: &Template, owner: Owner<'_>) -> Map<String, Value> {
+    let mut spec = template.spec.clone();
+    spec.insert("automountServiceAccountToken".to_owned(), json!(false));
+    spec.insert("enableServiceLinks".to_owned(), json!(false));
+    let claims = template.volume_claims.iter().map(|claim| volume::in_pod(claim, owner));
+    let mut volumes = spec.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default();
+    volumes.extend(claims);
+    if !volumes.is_empty() {
+        spec.insert("volumes".to_owned(), Value::Array(volumes));
+    }
+    spec
+}

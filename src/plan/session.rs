@@ -1,0 +1,455 @@
+//! The planner of sessions: from what was observed of one session to what to do about it. Owns the order in
+//! which causes are weighed; the matrix of transitions is `phase`, the words of a status are `status`.
+
+mod end;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use serde_json::Value;
+
+use crate::api::condition::{self, Type};
+use crate::api::policy::SessionPolicySpec;
+use crate::api::session::{DesiredState, Phase, WhenFull};
+use crate::api::time::{Instant, from_wire};
+use crate::api::{
+    MANAGED_BY, MANAGED_BY_LABEL, Reason, SESSION_FINALIZER, SESSION_UID_LABEL, Session, SessionStatus, VELERO_EXCLUDE_LABEL, Workspace,
+};
+use crate::plan::activity::{self, Seen};
+use crate::plan::admission::{self, Blocker, Candidate, Rival};
+use crate::plan::deadline::{self, Deadline};
+use crate::plan::instance::{self, Health};
+use crate::plan::phase::{self, Event, Next};
+use crate::plan::pod;
+use crate::plan::policy::{InForce, Rules};
+use crate::plan::volume::{self, Owner};
+use crate::plan::{Plan, template};
+
+/// What was observed of a session and of what it depends on.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The session itself.
+    pub session: Arc<Session>,
+    /// Its Workspace, if there is one.
+    pub workspace: Option<Arc<Workspace>>,
+    /// The policy of that Workspace.
+    pub policy: PolicySource,
+    /// The other live sessions of that Workspace.
+    pub rivals: Vec<Rival>,
+    /// The pods that this session owns, by uid.
+    pub pods: Vec<Arc<Pod>>,
+    /// Whether the API server said that the instance named in the status is gone.
+    pub instance_gone: bool,
+    /// A pod of another session that still uses this user's retained volumes.
+    pub volume_holder: Option<String>,
+    /// What became of the last attempt to make or reach the instance.
+    pub attempt: Attempt,
+}
+
+/// Where a Workspace's policy comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PolicySource {
+    /// The policy of this name.
+    Found(String, Box<SessionPolicySpec>),
+    /// None is named and there is none called `default`.
+    BuiltIn,
+    /// The Workspace names one that does not exist.
+    Missing(String),
+    /// Without a Workspace nothing is known.
+    Unknown,
+}
+
+/// What became of the last attempt to make or reach the instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Attempt {
+    /// There was none.
+    #[default]
+    None,
+    /// The endpoint took a connection.
+    Reached,
+    /// It failed, and is worth another attempt at this time.
+    RetryAt(Instant, String),
+    /// The API server refuses the instance for good.
+    Refused(String),
+}
+
+/// One thing to do about a session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Write the status, if it differs from what stands.
+    Publish(Box<SessionStatus>),
+    /// Set the label that keeps the Session out of backups, and add or remove the finalizer.
+    Mark {
+        /// Whether the finalizer is to stand afterwards.
+        finalizer: bool,
+    },
+    /// Make a retained claim unless it is there.
+    EnsureClaim(Box<Value>),
+    /// Make the pod unless it is there.
+    EnsurePod(Box<Value>),
+    /// Give the pod back the labels and owner that somebody took.
+    Restamp {
+        /// The pod's name.
+        pod: String,
+        /// Its uid.
+        uid: String,
+        /// The metadata to merge.
+        metadata: Box<Value>,
+    },
+    /// Try whether the endpoint takes a connection.
+    Dial {
+        /// Host name or address.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// Delete the pod, if it still has this uid.
+    DeletePod {
+        /// The pod's name.
+        pod: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// Delete the Session itself, if it still has its uid.
+    DeleteSession,
+}
+
+/// What follows from the observations before any choice is made.
+struct View {
+    /// The status as it stands.
+    before: SessionStatus,
+    /// The phase as it stands.
+    phase: Phase,
+    /// The rules, if any are known.
+    force: Option<InForce>,
+    /// Why the rules are not those of a policy that stands.
+    policy_trouble: Option<Blocker>,
+    /// Since when the Workspace is gone that this session was launched from.
+    workspace_gone: Option<Instant>,
+    /// The last activity.
+    seen: Seen,
+    /// The ends that time brings, the nearest first; empty before the session is usable.
+    deadlines: Vec<Deadline>,
+    /// The instance's pod and what it says.
+    instance: Option<(Arc<Pod>, Health)>,
+}
+
+/// What to do about the session in `world` at `now`.
+pub fn decide(world: &World, now: Instant) -> Plan<Step> {
+    let before = world.session.status.clone().unwrap_or_default();
+    if let Some(ended_at) = before.ended_at {
+        return end::after(world, &before, ended_at, now);
+    }
+    let view = View::of(world, before, now);
+    if let Some((event, message)) = ending(world, &view, now)
+        && let Next::End(phase, reason) = phase::next(view.phase, event)
+    {
+        return end::now(world, &view, phase, reason, message, now);
+    }
+    match view.phase {
+        Phase::Pending => pending(world, &view, now),
+        Phase::Starting => starting(world, &view, now),
+        Phase::Active | Phase::Idle => usable(world, &view, now),
+        // A phase that has ended without `endedAt` is refused by the schema.
+        Phase::Disconnected | Phase::Terminated | Phase::Failed => Plan { steps: Vec::new(), notes: Vec::new(), wake: None },
+    }
+}
+
+impl View {
+    fn of(world: &World, before: SessionStatus, now: Instant) -> Self {
+        let phase = before.phase.unwrap_or(Phase::Pending);
+        let held = before.policy.as_ref().and_then(|wire| InForce::from_wire(wire).ok());
+        let (rules, policy_trouble) = current_rules(world, held.as_ref());
+        let allow_keep_alive = rules.as_ref().or(held.as_ref().map(|held| &held.rules)).is_some_and(|rules| rules.allow_keep_alive);
+        let seen = activity::seen(&world.session, before.ready_at, allow_keep_alive, now);
+        let force = match rules {
+            Some(rules) => Some(InForce::succeed(held.as_ref(), rules, before.ready_at, seen.last, now)),
+            None => held,
+        };
+        let workspace_gone = workspace_gone(world, &before, now);
+        let deadlines = match (&force, before.ready_at, seen.last) {
+            (Some(force), Some(ready), Some(last)) => deadline::deadlines(force, ready, last, workspace_gone),
+            _ => Vec::new(),
+        };
+        let instance = world.pods.first().map(|pod| (Arc::clone(pod), instance::health(pod)));
+        Self { before, phase, force, policy_trouble, workspace_gone, seen, deadlines, instance }
+    }
+
+    /// When a slot was given, as the status says.
+    fn admitted_at(&self) -> Option<Instant> {
+        condition::find(&self.before.conditions, Type::Admitted)
+            .filter(|admitted| admitted.status == condition::Status::True)
+            .map(|admitted| admitted.last_transition_time)
+    }
+}
+
+/// The rules that the Workspace's policy gives now, or why it gives none. A session that had a policy does
+/// not fall back to built-in values when that goes.
+fn current_rules(world: &World, held: Option<&InForce>) -> (Option<Rules>, Option<Blocker>) {
+    let wish = world.session.spec.idle.as_ref().and_then(|idle| idle.disconnect_after.as_ref()).and_then(|wish| wish.delta().ok());
+    match &world.policy {
+        PolicySource::Found(name, spec) => match Rules::of(name, spec) {
+            Ok(rules) => (Some(rules.with_wish(wish)), None),
+            Err(error) => (None, Some(Blocker::PolicyInvalid(error.to_string()))),
+        },
+        PolicySource::BuiltIn => match held.and_then(|held| held.rules.name.clone()) {
+            Some(name) => (None, Some(Blocker::PolicyNotFound(name))),
+            None => (Some(Rules::built_in().with_wish(wish)), None),
+        },
+        PolicySource::Missing(name) => (None, Some(Blocker::PolicyNotFound(name.clone()))),
+        PolicySource::Unknown => (None, None),
+    }
+}
+
+/// Since when the Workspace is gone that the session was launched from: since the first look without it, as
+/// the condition remembers. One that is being deleted is gone, and so is one of another uid.
+fn workspace_gone(world: &World, before: &SessionStatus, now: Instant) -> Option<Instant> {
+    let known = before.workspace.as_ref()?;
+    let stands = world
+        .workspace
+        .as_ref()
+        .is_some_and(|workspace| workspace.metadata.deletion_timestamp.is_none() && workspace.uid().as_deref() == Some(&known.uid));
+    if stands {
+        return None;
+    }
+    Some(condition::find(&before.conditions, Type::WorkspaceMissing).map_or(now, |missing| missing.last_transition_time))
+}
+
+/// The first cause to end the session, in the order in which causes are weighed, with the words for people.
+fn ending(world: &World, view: &View, now: Instant) -> Option<(Event, String)> {
+    let session = &world.session;
+    if session.metadata.deletion_timestamp.is_some() {
+        return Some((Event::SessionDeleted, "the Session was deleted".to_owned()));
+    }
+    if let Some(request) = &view.before.end_request {
+        let actor = request.actor.as_ref().map(|actor| format!(" by {actor}")).unwrap_or_default();
+        return Some((Event::EndRequested(request.as_, request.reason), format!("ended{actor}: {}", request.reason.as_str())));
+    }
+    match session.spec.desired_state {
+        DesiredState::Connected => {}
+        DesiredState::Disconnected => return Some((Event::DisconnectDesired, "ended by its user".to_owned())),
+        DesiredState::Terminated => return Some((Event::TerminationDesired, "ended by an administrator".to_owned())),
+    }
+    match view.phase {
+        Phase::Pending | Phase::Starting if view.workspace_gone.is_some() => {
+            Some((Event::WorkspaceDeleted, "the Workspace was deleted before the session could be used".to_owned()))
+        }
+        Phase::Pending => ending_in_queue(view, session, now),
+        Phase::Starting => lost(world, view).or_else(|| ending_in_start(world, view, now)),
+        Phase::Active | Phase::Idle => due(view, now).or_else(|| lost(world, view)),
+        Phase::Disconnected | Phase::Terminated | Phase::Failed => None,
+    }
+}
+
+/// The queue's own end. A policy that cannot be found does not make a session wait for ever.
+fn ending_in_queue(view: &View, session: &Session, now: Instant) -> Option<(Event, String)> {
+    let created = created(session)?;
+    let rules = view.force.as_ref().map_or_else(Rules::built_in, |force| force.rules.clone());
+    let waited = crate::api::duration::write(rules.queue_timeout);
+    (now >= created + rules.queue_timeout).then(|| {
+        let cause = view.before.message.as_deref().unwrap_or("no slot was free");
+        (Event::QueueTimeout, format!("waited {waited} in the queue: {cause}"))
+    })
+}
+
+fn ending_in_start(world: &World, view: &View, now: Instant) -> Option<(Event, String)> {
+    if let Attempt::Refused(why) = &world.attempt {
+        return Some((Event::InstanceRefused, format!("the API server refuses the instance: {why}")));
+    }
+    let limit = view.force.as_ref()?.rules.start_timeout;
+    let admitted = view.admitted_at()?;
+    (now >= admitted + limit).then(|| {
+        let cause = view.before.message.as_deref().unwrap_or("the instance did not become usable");
+        (Event::StartTimeout, format!("not usable within {}: {cause}", crate::api::duration::write(limit)))
+    })
+}
+
+/// The nearest deadline, if it has come.
+fn due(view: &View, now: Instant) -> Option<(Event, String)> {
+    let deadline = view.deadlines.first().filter(|deadline| deadline.at <= now)?;
+    let rules = &view.force.as_ref()?.rules;
+    let write = crate::api::duration::write;
+    Some(match deadline.reason {
+        Reason::IdleTimeout => {
+            let last = view.seen.last.map(crate::api::time::display).unwrap_or_default();
+            (Event::IdleTimeout, format!("no activity for {} (last at {last})", write(rules.disconnect_after)))
+        }
+        Reason::WorkspaceDeleted => (Event::WorkspaceDeleted, "the Workspace was deleted".to_owned()),
+        _ => (Event::MaxDuration, format!("reached the maximum duration of {}", write(rules.max_duration))),
+    })
+}
+
+/// The loss of the instance: its pod says so, or the API server said that it is gone.
+fn lost(world: &World, view: &View) -> Option<(Event, String)> {
+    match &view.instance {
+        Some((_, Health::Lost(why))) => Some((Event::InstanceLost, why.clone())),
+        Some((pod, _)) => {
+            let replaced = view.before.instance.as_ref().is_some_and(|known| Some(&known.uid) != pod.uid().as_ref());
+            replaced.then(|| (Event::InstanceLost, "the pod was replaced by another".to_owned()))
+        }
+        None if world.instance_gone => Some((Event::InstanceLost, "the pod is gone".to_owned())),
+        None => None,
+    }
+}
+
+fn pending(world: &World, view: &View, now: Instant) -> Plan<Step> {
+    let blocker = match admit(world, view) {
+        Ok((workspace, force)) => return launch(world, view, &workspace, &force, now),
+        Err(blocker) => blocker,
+    };
+    if matches!(blocker, Blocker::NoSlot(_)) && world.session.spec.when_full == WhenFull::Fail
+        && let Next::End(phase, reason) = phase::next(view.phase, Event::NoSlot)
+    {
+        return end::now(world, view, phase, reason, format!("not launched: {}", blocker.message()), now);
+    }
+    let mut steps = publish(view, status::waiting(world, view, &blocker, now));
+    steps.extend(mark(&world.session, true));
+    let queue_timeout = view.force.as_ref().map_or_else(Rules::built_in, |force| force.rules.clone()).queue_timeout;
+    let wake = created(&world.session).map(|created| created + queue_timeout);
+    Plan { steps, notes: status::wait_notes(view, &blocker), wake }
+}
+
+/// Whether the session may launch now. The list is in the order in which people can do something about it.
+fn admit(world: &World, view: &View) -> Result<(Arc<Workspace>, InForce), Blocker> {
+    let name = || world.session.spec.workspace_ref.name.to_string();
+    let workspace = world.workspace.clone().filter(|workspace| workspace.metadata.deletion_timestamp.is_none());
+    let workspace = workspace.ok_or_else(|| Blocker::WorkspaceNotFound(name()))?;
+    if let Some(trouble) = &view.policy_trouble {
+        return Err(trouble.clone());
+    }
+    let force = view.force.clone().ok_or_else(|| Blocker::WorkspaceNotFound(name()))?;
+    if let Some(template) = &workspace.spec.template {
+        template::check(template).map_err(Blocker::TemplateInvalid)?;
+    }
+    if let Some(refusal) = refused_template(&workspace) {
+        return Err(Blocker::TemplateInvalid(refusal));
+    }
+    if workspace.spec.maintenance {
+        return Err(Blocker::Maintenance);
+    }
+    if let Some(holder) = &world.volume_holder {
+        return Err(Blocker::VolumesInUse(format!("pod {holder}")));
+    }
+    let uid = world.session.uid().unwrap_or_default();
+    let candidate = Candidate {
+        created: created(&world.session).unwrap_or_default(),
+        uid: &uid,
+        user: world.session.spec.user.id.as_str(),
+    };
+    admission::turn(candidate, &world.rivals, workspace.spec.max_sessions, workspace.spec.template.as_ref())?;
+    Ok((workspace, force))
+}
+
+/// What the API server said against the template as it is written now, if it was asked.
+fn refused_template(workspace: &Workspace) -> Option<String> {
+    let conditions = &workspace.status.as_ref()?.conditions;
+    condition::find(conditions, Type::TemplateValid)
+        .filter(|valid| valid.status == condition::Status::False && valid.observed_generation == workspace.metadata.generation)
+        .map(|valid| valid.message.clone())
+}
+
+/// The launch. The claim on the slot is written before its effects, so that it survives a crash between them.
+fn launch(world: &World, view: &View, workspace: &Workspace, force: &InForce, now: Instant) -> Plan<Step> {
+    let mut steps = publish(view, status::admitted(world, view, workspace, force, now));
+    steps.extend(mark(&world.session, true));
+    steps.extend(provision(&world.session, workspace));
+    Plan { steps, notes: Vec::new(), wake: Some(now + force.rules.start_timeout) }
+}
+
+/// The steps that make the instance; each is safe to take again.
+fn provision(session: &Session, workspace: &Workspace) -> Vec<Step> {
+    match (&workspace.spec.template, &workspace.spec.endpoint) {
+        (Some(template), _) => {
+            let namespace = session.namespace().unwrap_or_default();
+            let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
+            let owner = Owner { namespace: &namespace, workspace: &name, workspace_uid: &uid, user: session.spec.user.id.as_str() };
+            let claims = template.volume_claims.iter().filter_map(|claim| volume::retained(claim, owner));
+            let mut steps: Vec<Step> = claims.map(|claim| Step::EnsureClaim(Box::new(claim))).collect();
+            steps.push(Step::EnsurePod(Box::new(pod::for_session(session, workspace, template))));
+            steps
+        }
+        (None, Some(endpoint)) => vec![Step::Dial {
+            host: endpoint.host.to_string(),
+            port: u16::try_from(workspace.spec.access.port).unwrap_or_default(),
+        }],
+        (None, None) => Vec::new(),
+    }
+}
+
+fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
+    let usable = matches!(view.instance, Some((_, Health::Usable))) || world.attempt == Attempt::Reached;
+    if usable
+        && let Next::Go(phase) = phase::next(view.phase, Event::InstanceUsable)
+    {
+        let (status, notes) = status::became_usable(world, view, phase, now);
+        let wake = status::next_look(view, &status, now);
+        let mut steps = publish(view, status);
+        steps.extend(mark(&world.session, true));
+        steps.extend(restamp(world));
+        return Plan { steps, notes, wake };
+    }
+    let timeout = view.force.as_ref().zip(view.admitted_at()).map(|(force, admitted)| admitted + force.rules.start_timeout);
+    let retry = match &world.attempt {
+        Attempt::RetryAt(at, _) if *at > now => Some(*at),
+        _ => None,
+    };
+    let mut steps = publish(view, status::still_starting(world, view, now));
+    steps.extend(mark(&world.session, true));
+    if view.instance.is_none() && retry.is_none() {
+        steps.extend(world.workspace.as_deref().map(|workspace| provision(&world.session, workspace)).unwrap_or_default());
+    }
+    steps.extend(restamp(world));
+    let wake = [timeout, retry].into_iter().flatten().min();
+    Plan { steps, notes: status::start_notes(world, view), wake }
+}
+
+fn usable(world: &World, view: &View, now: Instant) -> Plan<Step> {
+    let (status, notes) = status::usable(world, view, now);
+    let wake = status::next_look(view, &status, now);
+    let mut steps = publish(view, status);
+    steps.extend(mark(&world.session, true));
+    steps.extend(restamp(world));
+    Plan { steps, notes, wake }
+}
+
+/// The status as a step, unless it stands already.
+fn publish(view: &View, status: SessionStatus) -> Vec<Step> {
+    if status == view.before { Vec::new() } else { vec![Step::Publish(Box::new(status))] }
+}
+
+/// The marks of a Session as a step, unless they stand already. A finalizer cannot be added to an object that
+/// is being deleted.
+fn mark(session: &Session, live: bool) -> Option<Step> {
+    let labelled = session.labels().contains_key(VELERO_EXCLUDE_LABEL);
+    let held = session.finalizers().iter().any(|finalizer| finalizer == SESSION_FINALIZER);
+    let wanted = live && session.metadata.deletion_timestamp.is_none();
+    (!labelled || held != wanted).then_some(Step::Mark { finalizer: wanted })
+}
+
+/// Gives a pod of this session back what makes it findable and collectable, if somebody took it.
+fn restamp(world: &World) -> Vec<Step> {
+    let session_uid = world.session.uid().unwrap_or_default();
+    let bare = |pod: &&Arc<Pod>| {
+        let labelled = pod.labels().get(SESSION_UID_LABEL) == Some(&session_uid)
+            && pod.labels().get(MANAGED_BY_LABEL).is_some_and(|value| value == MANAGED_BY);
+        let owned = pod.owner_references().iter().any(|owner| owner.uid == session_uid);
+        pod.metadata.deletion_timestamp.is_none() && !(labelled && owned)
+    };
+    let stamp = |pod: &Arc<Pod>| Step::Restamp {
+        pod: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        metadata: Box::new(serde_json::json!({
+            "labels": { SESSION_UID_LABEL: session_uid, MANAGED_BY_LABEL: MANAGED_BY },
+            "ownerReferences": pod::owner_references(&world.session),
+        })),
+    };
+    world.pods.iter().filter(bare).map(stamp).collect()
+}
+
+fn created(session: &Session) -> Option<Instant> {
+    session.metadata.creation_timestamp.as_ref().map(from_wire)
+}

@@ -1,0 +1,94 @@
+//! The end of a session: the status that says so, the release of what was provisioned, and the history that
+//! stays. The status comes first: an operator that dies in between finds an ended session with a pod, and
+//! releases it.
+
+use kube::ResourceExt;
+
+use super::{Step, View, World, mark, publish, status};
+use crate::api::condition::{Claim, Status, Type, merge};
+use crate::api::duration;
+use crate::api::session::Phase;
+use crate::api::time::{Instant, floor_second};
+use crate::api::{Reason, SessionStatus, TRACKING_KEYS};
+use crate::plan::policy::{InForce, Rules};
+use crate::plan::{Note, Plan, Severity, shorten};
+
+/// Ends the session at `now`, in `phase` and for `reason`.
+pub(super) fn now(world: &World, view: &View, phase: Phase, reason: Reason, message: String, now: Instant) -> Plan<Step> {
+    let message = shorten(&message);
+    let status = status(world, view, phase, reason, &message, now);
+    let severity = if phase == Phase::Failed { Severity::Warning } else { Severity::Normal };
+    let keep_for = keep_for(world, &status);
+    let mut steps = publish(view, status);
+    steps.extend(release(world));
+    steps.extend(mark(&world.session, false));
+    Plan {
+        steps,
+        notes: vec![Note { severity, reason: reason.as_str().to_owned(), message: format!("{}: {message}", phase.as_str()) }],
+        wake: Some(now + keep_for),
+    }
+}
+
+/// What remains to be done about a session that ended at `ended_at`: release what is still there, then keep
+/// the history as long as the policy says.
+pub(super) fn after(world: &World, before: &SessionStatus, ended_at: Instant, now: Instant) -> Plan<Step> {
+    let mut steps = release(world);
+    steps.extend(mark(&world.session, false));
+    let leaving = world.session.metadata.deletion_timestamp.is_some();
+    let prune_at = ended_at + keep_for(world, before);
+    let kept = leaving || is_tracked(world);
+    if !kept && prune_at <= now {
+        steps.push(Step::DeleteSession);
+    }
+    Plan { steps, notes: Vec::new(), wake: Some(prune_at).filter(|at| !kept && *at > now) }
+}
+
+/// Deletes every pod of the session that is not going already, also one that turned up late.
+fn release(world: &World) -> Vec<Step> {
+    let staying = world.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    staying.map(|pod| Step::DeletePod { pod: pod.name_any(), uid: pod.uid().unwrap_or_default() }).collect()
+}
+
+/// Whether a tool would create the object again if it were pruned.
+fn is_tracked(world: &World) -> bool {
+    let (labels, annotations) = (world.session.labels(), world.session.annotations());
+    TRACKING_KEYS.iter().any(|key| labels.contains_key(*key) || annotations.contains_key(*key))
+}
+
+/// How long the ended session stays: by the rules it ended under, else by what holds now.
+fn keep_for(world: &World, status: &SessionStatus) -> chrono::TimeDelta {
+    let held = status.policy.as_ref().and_then(|wire| InForce::from_wire(wire).ok()).map(|held| held.rules);
+    let current = || match &world.policy {
+        super::PolicySource::Found(name, spec) => Rules::of(name, spec).ok(),
+        _ => None,
+    };
+    held.or_else(current).unwrap_or_else(Rules::built_in).keep_for
+}
+
+fn status(world: &World, view: &View, phase: Phase, reason: Reason, message: &str, now: Instant) -> SessionStatus {
+    let ended_at = floor_second(now);
+    let started_at = view.before.started_at.or_else(|| super::created(&world.session));
+    let lasted = started_at.map(|started| duration::write(ended_at - started));
+    let mut claims = vec![Claim::holds(Type::Ended, reason.as_str(), message)];
+    if phase == Phase::Failed {
+        claims.push(Claim::new(Type::Ready, Status::False, reason.as_str(), message));
+        claims.push(Claim::holds(Type::Stalled, reason.as_str(), message));
+    }
+    let generation = world.session.metadata.generation;
+    SessionStatus {
+        phase: Some(phase),
+        reason: Some(reason),
+        message: Some(message.to_owned()),
+        started_at,
+        idle_since: None,
+        disconnect_at: None,
+        disconnect_reason: None,
+        ended_at: Some(ended_at),
+        duration: lasted,
+        workspace: view.before.workspace.clone().or_else(|| world.workspace.as_deref().map(status::summary)),
+        url: None,
+        conditions: merge(&view.before.conditions, claims, generation, ended_at),
+        observed_generation: generation,
+        ..view.before.clone()
+    }
+}

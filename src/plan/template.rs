@@ -1,0 +1,151 @@
+//! Whether what a Workspace's template makes may run: the checks that need no API server. Each refusal names
+//! the field, the rule and the mend. What only the API server knows is asked of it by a dry run.
+
+use k8s_openapi::api::core::v1::{Capabilities, Container, PodSpec, SecurityContext};
+use serde_json::Value;
+
+use crate::api::workspace::{Retention, Template};
+use crate::plan::shorten;
+
+/// Prefix of the label and annotation keys that are the operator's own.
+const RESERVED: &str = "berth.dev/";
+
+/// The capabilities that a container may add.
+const ALLOWED_CAPABILITIES: [&str; 1] = ["NET_BIND_SERVICE"];
+
+/// What is wrong with `template`, or nothing. The text is for people and names the fields.
+///
+/// # Errors
+/// All problems of the template in one sentence each.
+pub fn check(template: &Template) -> Result<(), String> {
+    let mut problems = metadata_problems(template);
+    match serde_json::from_value::<PodSpec>(Value::Object(template.spec.clone())) {
+        Ok(spec) => problems.extend(spec_problems(&spec, template)),
+        Err(error) => problems.push(format!("spec.template.spec is not a PodSpec: {error}")),
+    }
+    if problems.is_empty() { Ok(()) } else { Err(shorten(&problems.join("; "))) }
+}
+
+/// Whether the template has a claim that is kept for its user.
+pub fn retains(template: &Template) -> bool {
+    template.volume_claims.iter().any(|claim| claim.retention == Retention::Retain)
+}
+
+fn metadata_problems(template: &Template) -> Vec<String> {
+    let Some(meta) = &template.metadata else { return Vec::new() };
+    let keys = meta.labels.keys().map(|key| ("labels", key)).chain(meta.annotations.keys().map(|key| ("annotations", key)));
+    keys.filter(|(_, key)| key.starts_with(RESERVED))
+        .map(|(field, key)| format!("spec.template.metadata.{field}[{key}] is reserved: use another key"))
+        .collect()
+}
+
+fn spec_problems(spec: &PodSpec, template: &Template) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut refuse = |wrong: bool, text: &str| {
+        if wrong {
+            problems.push(text.to_owned());
+        }
+    };
+    refuse(spec.containers.is_empty(), "spec.template.spec.containers is empty: write at least one container");
+    refuse(spec.host_network == Some(true), "spec.template.spec.hostNetwork is not allowed: remove it");
+    refuse(spec.host_pid == Some(true), "spec.template.spec.hostPID is not allowed: remove it");
+    refuse(spec.host_ipc == Some(true), "spec.template.spec.hostIPC is not allowed: remove it");
+    refuse(
+        spec.automount_service_account_token == Some(true),
+        "spec.template.spec.automountServiceAccountToken is not allowed: an instance gets no token; remove it",
+    );
+    for volume in spec.volumes.iter().flatten() {
+        let name = &volume.name;
+        refuse(
+            volume.host_path.is_some(),
+            &format!("spec.template.spec.volumes[{name}].hostPath is not allowed: use emptyDir or spec.template.volumeClaims"),
+        );
+        refuse(
+            template.volume_claims.iter().any(|claim| claim.name.as_str() == name),
+            &format!("spec.template.spec.volumes[{name}] and spec.template.volumeClaims[{name}] have the same name: rename one"),
+        );
+    }
+    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+        problems.extend(container_problems(container));
+    }
+    problems
+}
+
+fn container_problems(container: &Container) -> Vec<String> {
+    let at = format!("spec.template.spec.containers[{}]", container.name);
+    let mut problems = Vec::new();
+    if container.image.as_deref().is_none_or(str::is_empty) {
+        problems.push(format!("{at}.image is missing: name the image to run"));
+    }
+    if container.ports.iter().flatten().any(|port| port.host_port.is_some_and(|port| port != 0)) {
+        problems.push(format!("{at}.ports.hostPort is not allowed: remove it"));
+    }
+    if let Some(security) = &container.security_context {
+        problems.extend(security_problems(&at, security));
+    }
+    problems
+}
+
+fn security_problems(at: &str, security: &SecurityContext) -> Vec<String> {
+    let mut problems = Vec::new();
+    if security.privileged == Some(true) {
+        problems.push(format!("{at}.securityContext.privileged is not allowed: remove it"));
+    }
+    if security.allow_privilege_escalation == Some(true) {
+        problems.push(format!("{at}.securityContext.allowPrivilegeEscalation is not allowed: remove it"));
+    }
+    if security.proc_mount.as_deref().is_some_and(|mount| mount != "Default") {
+        problems.push(format!("{at}.securityContext.procMount is not allowed: remove it"));
+    }
+    if let Some(Capabilities { add: Some(added), .. }) = &security.capabilities {
+        for capability in added.iter().filter(|name| !ALLOWED_CAPABILITIES.contains(&name.as_str())) {
+            problems.push(format!("{at}.securityContext.capabilities.add[{capability}] is not allowed: remove it"));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn template(spec: Value) -> Template {
+        Template { spec: spec.as_object().cloned().unwrap_or_default(), ..Template::default() }
+    }
+
+    #[test]
+    fn an_ordinary_template_passes() {
+        let spec = json!({"containers": [{"name": "main", "image": "desk", "securityContext": {"capabilities": {"drop": ["ALL"]}}}]});
+        assert_eq!(check(&template(spec)), Ok(()));
+    }
+
+    #[test]
+    fn what_reaches_for_the_node_is_refused_by_name() {
+        for (spec, field) in [
+            (json!({"hostNetwork": true, "containers": [{"name": "a", "image": "i"}]}), "hostNetwork"),
+            (json!({"hostPID": true, "containers": [{"name": "a", "image": "i"}]}), "hostPID"),
+            (json!({"containers": [{"name": "a", "image": "i", "securityContext": {"privileged": true}}]}), "privileged"),
+            (json!({"containers": [{"name": "a", "image": "i", "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}]}), "SYS_ADMIN"),
+            (json!({"containers": [{"name": "a", "image": "i", "ports": [{"containerPort": 1, "hostPort": 1}]}]}), "hostPort"),
+            (json!({"containers": [{"name": "a", "image": "i"}], "volumes": [{"name": "v", "hostPath": {"path": "/"}}]}), "hostPath"),
+            (json!({"initContainers": [{"name": "a", "image": "i", "securityContext": {"privileged": true}}], "containers": [{"name": "b", "image": "i"}]}), "privileged"),
+            (json!({"containers": [{"name": "a"}]}), "image"),
+            (json!({"containers": []}), "containers"),
+            (json!({"containers": "none"}), "PodSpec"),
+        ] {
+            let refusal = check(&template(spec.clone())).err().unwrap_or_default();
+            assert!(refusal.contains(field), "{spec}: {refusal:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_template_makes_the_check_fail_badly(key in "[a-zA-Z]{1,12}", text in ".{0,20}", number in any::<i64>()) {
+            for value in [json!(text), json!(number), json!([text]), json!({ "a": number }), json!(null)] {
+                let _ = check(&template(json!({ key.clone(): value.clone(), "containers": [{ key.clone(): value }] })));
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The planner of Workspaces: whether one can be launched, how many use it, and whether a one-off has served
+//! its purpose. It never touches an instance: sessions own those.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use serde_json::Value;
+
+use crate::api::condition::{self, Claim, Status, Type, merge};
+use crate::api::time::{Instant, floor_second, from_wire};
+use crate::api::workspace::{ReclaimPolicy, WorkspacePhase};
+use crate::api::{TRACKING_KEYS, Workspace, WorkspaceStatus};
+use crate::plan::{Note, Plan, Severity, pod, template};
+
+/// What was observed of a Workspace and its sessions.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The Workspace itself.
+    pub workspace: Arc<Workspace>,
+    /// How many live sessions hold a slot.
+    pub holding: usize,
+    /// How many live sessions wait for one.
+    pub waiting: usize,
+    /// When its last session ended that had become usable.
+    pub last_used: Option<Instant>,
+    /// The name of the policy that it asks for and that does not exist.
+    pub missing_policy: Option<String>,
+    /// What the API server last said of its template.
+    pub trial: Trial,
+}
+
+/// What the API server said of a template.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Trial {
+    /// It was not asked about this generation.
+    #[default]
+    NotMade,
+    /// It would accept the pod.
+    Accepted,
+    /// It refuses the pod, in these words.
+    Refused(String),
+    /// It could not say; worth another attempt at this time.
+    Undecided(Instant, String),
+}
+
+/// One thing to do about a Workspace.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Ask the API server whether it would accept this pod.
+    Try(Box<Value>),
+    /// Write the status, if it differs from what stands.
+    Publish(Box<WorkspaceStatus>),
+    /// Delete the Workspace, if it still has its uid and is as it was observed.
+    Delete,
+}
+
+/// What to do about the Workspace in `world` at `now`.
+pub fn decide(world: &World, now: Instant) -> Plan<Step> {
+    let workspace = &world.workspace;
+    if workspace.metadata.deletion_timestamp.is_some() {
+        return Plan { steps: Vec::new(), notes: Vec::new(), wake: None };
+    }
+    if is_served(world) {
+        let message = "its last session has ended and reclaimPolicy is Delete".to_owned();
+        let note = Note { severity: Severity::Normal, reason: "Reclaimed".to_owned(), message };
+        return Plan { steps: vec![Step::Delete], notes: vec![note], wake: None };
+    }
+    let verdict = verdict(world);
+    let mut steps = Vec::new();
+    let mut wake = None;
+    if let (Verdict::Untried(until), Some(template)) = (&verdict, &workspace.spec.template) {
+        wake = until.filter(|at| *at > now);
+        if wake.is_none() {
+            steps.push(Step::Try(Box::new(pod::for_dry_run(workspace, template))));
+        }
+    }
+    let before = workspace.status.clone().unwrap_or_default();
+    let status = status(world, &before, &verdict, now);
+    let notes = notes(&before, &status);
+    if status != before {
+        steps.push(Step::Publish(Box::new(status)));
+    }
+    Plan { steps, notes, wake }
+}
+
+/// What is known of the template.
+enum Verdict {
+    Valid(&'static str),
+    Invalid(String),
+    /// To be asked, not before this time if there is one.
+    Untried(Option<Instant>),
+}
+
+fn verdict(world: &World) -> Verdict {
+    let Some(template) = &world.workspace.spec.template else {
+        return Verdict::Valid("an endpoint needs no template");
+    };
+    if let Err(problems) = template::check(template) {
+        return Verdict::Invalid(problems);
+    }
+    match &world.trial {
+        Trial::Accepted => Verdict::Valid(ACCEPTED),
+        Trial::Refused(why) => Verdict::Invalid(format!("the API server refuses the pod: {why}")),
+        Trial::Undecided(until, _) => Verdict::Untried(Some(*until)),
+        Trial::NotMade => remembered(&world.workspace),
+    }
+}
+
+const ACCEPTED: &str = "the API server accepts what the template makes";
+
+/// What the status says of this very generation: a restart does not ask again.
+fn remembered(workspace: &Workspace) -> Verdict {
+    let said = workspace
+        .status
+        .as_ref()
+        .and_then(|status| condition::find(&status.conditions, Type::TemplateValid))
+        .filter(|valid| valid.observed_generation == workspace.metadata.generation);
+    match said.map(|valid| (valid.status, valid.message.clone())) {
+        Some((Status::True, _)) => Verdict::Valid(ACCEPTED),
+        Some((Status::False, message)) => Verdict::Invalid(message),
+        Some((Status::Unknown, _)) | None => Verdict::Untried(None),
+    }
+}
+
+/// Whether a one-off has been used and nobody uses or awaits it any more. What a tool tracks stays: the tool
+/// would create it again.
+fn is_served(world: &World) -> bool {
+    let workspace = &world.workspace;
+    let created = workspace.metadata.creation_timestamp.as_ref().map(from_wire);
+    let used = world.last_used.is_some_and(|used| created.is_none_or(|created| used >= created));
+    let tracked = TRACKING_KEYS
+        .iter()
+        .any(|key| workspace.labels().contains_key(*key) || workspace.annotations().contains_key(*key));
+    workspace.spec.reclaim_policy == ReclaimPolicy::Delete && used && world.holding + world.waiting == 0 && !tracked
+}
+
+fn status(world: &World, before: &WorkspaceStatus, verdict: &Verdict, now: Instant) -> WorkspaceStatus {
+    let spec = &world.workspace.spec;
+    let slots = usize::try_from(spec.max_sessions).unwrap_or(0);
+    let template = match verdict {
+        Verdict::Valid(why) => Claim::holds(Type::TemplateValid, "Accepted", *why),
+        Verdict::Invalid(why) => Claim::new(Type::TemplateValid, Status::False, "Refused", why),
+        Verdict::Untried(_) => {
+            let why = match &world.trial {
+                Trial::Undecided(_, why) => why.clone(),
+                _ => "the API server has not been asked yet".to_owned(),
+            };
+            Claim::new(Type::TemplateValid, Status::Unknown, "NotTried", why)
+        }
+    };
+    let (phase, ready) = match (verdict, &world.missing_policy) {
+        (Verdict::Invalid(why), _) => (WorkspacePhase::Unavailable, Claim::new(Type::Ready, Status::False, "TemplateInvalid", why)),
+        (_, Some(name)) => {
+            let message = format!("spec.policyRef names SessionPolicy {name}, which does not exist: create it, or name another");
+            (WorkspacePhase::Unavailable, Claim::new(Type::Ready, Status::False, "PolicyNotFound", message))
+        }
+        _ if spec.maintenance => (WorkspacePhase::Maintenance, Claim::holds(Type::Ready, "Maintenance", "in maintenance: nothing new is launched")),
+        _ if world.holding >= slots => (WorkspacePhase::InUse, Claim::holds(Type::Ready, "InUse", "all slots are taken")),
+        (Verdict::Untried(_), None) => (WorkspacePhase::Available, Claim::new(Type::Ready, Status::Unknown, "NotTried", "the template has not been tried yet")),
+        (Verdict::Valid(_), None) => (WorkspacePhase::Available, Claim::holds(Type::Ready, "Available", "a slot is free")),
+    };
+    let mut claims = vec![template];
+    if ready.status == Status::False {
+        claims.push(Claim::holds(Type::Stalled, &ready.reason, &ready.message));
+    }
+    claims.push(ready);
+    let generation = world.workspace.metadata.generation;
+    WorkspaceStatus {
+        phase: Some(phase),
+        active_sessions: Some(i32::try_from(world.holding).unwrap_or(i32::MAX)),
+        conditions: merge(&before.conditions, claims, generation, floor_second(now)),
+        observed_generation: generation,
+    }
+}
+
+/// An event when a Workspace stops being launchable as it is written.
+fn notes(before: &WorkspaceStatus, after: &WorkspaceStatus) -> Vec<Note> {
+    let stalled = condition::find(&after.conditions, Type::Stalled);
+    let told = condition::find(&before.conditions, Type::Stalled);
+    stalled
+        .filter(|stalled| told.is_none_or(|told| told.message != stalled.message))
+        .map(|stalled| Note { severity: Severity::Warning, reason: stalled.reason.clone(), message: stalled.message.clone() })
+        .into_iter()
+        .collect()
+}

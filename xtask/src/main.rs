@@ -4,6 +4,7 @@
 
 mod cache;
 mod cluster;
+mod images;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -19,6 +20,7 @@ use std::process::ExitCode;
   cargo xtask cluster up --simulated 40       the same, with 40 simulated nodes beside it
   eval \"$(cargo xtask cluster env)\"           kubectl and helm for this shell
   cargo xtask cluster down                    everything gone but the caches
+  cargo xtask images load                     images built if need be, and brought to the node
 
 Caches and the cluster's state live under $BERTH_CACHE (default: $XDG_CACHE_HOME/berth or ~/.cache/berth)."
 )]
@@ -31,12 +33,15 @@ struct Cli {
 enum Command {
     /// Bring up, look at and take down a Kubernetes cluster on this machine
     Cluster(cluster::Args),
+    /// Build container images without a registry, and bring them to the cluster
+    Images(images::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Cluster(args) => cluster::main(args),
+        Command::Images(args) => images::main(args),
     };
     match result {
         Ok(code) => code,

@@ -1,0 +1,388 @@
+//! `cargo xtask images`: container images built from `images/` without a registry and without Docker.
+//!
+//! Owns which images there are, their names, and when one must be built again. Does not own how Debian's base is made
+//! (`base`), where the machine's Debian mirrors are (`sources`), buildah and its storage (`store`), or what an archive
+//! looks like inside (`archive`).
+//!
+//! An image is known by a digest over everything that goes into it: its folder, the base's recipe, the operator's
+//! binary. The digest is its tag, so that a changed image is a changed pod; the tag `dev` beside it always means the
+//! newest, for files that people write by hand. Packages are as new as the build: `--fresh` builds from the start.
+
+mod archive;
+mod base;
+mod sources;
+mod store;
+
+use crate::cache::Cache;
+use crate::cluster::{self, Layout};
+use crate::run::{Run, step};
+use anyhow::{Context, Result, bail};
+use base::Base;
+use clap::{Subcommand, ValueEnum};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use store::Store;
+
+/// Options of `cargo xtask images`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask images build               all images, as archives in Docker's format
+  cargo xtask images load desktop        one of them, built if need be, onto the cluster's real node
+  cargo xtask images clean               the archives and the build storage gone
+
+Building needs root and Debian. Elsewhere build with Docker: images/README.md says how.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build images, unless they are built; prints each one's reference and archive
+    Build {
+        /// Which images [default: all]
+        names: Vec<Image>,
+        /// Build from the start, with today's packages
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Bring images to the cluster's real node, and build them first if need be
+    Load {
+        /// Which images [default: all]
+        names: Vec<Image>,
+    },
+    /// Remove what builds leave in the cache
+    #[command(visible_alias = "down")]
+    Clean {
+        /// Remove the build storage alone: archives stay
+        #[arg(long)]
+        keep_archives: bool,
+    },
+}
+
+/// An image of this repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Image {
+    /// A Linux desktop over VNC
+    Desktop,
+    /// JupyterLab over HTTP
+    Jupyterlab,
+    /// Berth itself
+    Operator,
+}
+
+/// A built image.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The name by which a pod refers to exactly this content.
+    pub reference: String,
+    /// The archive, in Docker's format; holds the image under `reference` and under the tag `dev`.
+    pub archive: PathBuf,
+}
+
+impl Image {
+    /// The folder's name under `images/`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Desktop => "desktop",
+            Self::Jupyterlab => "jupyterlab",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// The name without a tag.
+    pub fn repository(self) -> String {
+        format!("localhost/berth-{}", self.name())
+    }
+
+    /// The name under which the newest build is known: for files that people write by hand.
+    pub fn dev_reference(self) -> String {
+        format!("{}:dev", self.repository())
+    }
+
+    fn base(self) -> Base {
+        match self {
+            Self::Desktop | Self::Operator => Base::Bookworm,
+            Self::Jupyterlab => Base::Trixie,
+        }
+    }
+
+    fn folder(self) -> PathBuf {
+        clone().join("images").join(self.name())
+    }
+}
+
+/// Runs the subcommand.
+pub fn main(args: Args) -> Result<ExitCode> {
+    let cache = Cache::open()?;
+    match args.command {
+        Command::Build { names, fresh } => {
+            for image in all_unless(names) {
+                let built = if fresh {
+                    rebuild(&cache, image)?
+                } else {
+                    ensure(&cache, image)?
+                };
+                println!("{} {}", built.reference, built.archive.display());
+            }
+        }
+        Command::Load { names } => {
+            for image in all_unless(names) {
+                println!("{}", load(&cache, image)?);
+            }
+        }
+        Command::Clean { keep_archives } => store::clean(&cache, keep_archives)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds an image unless it is built, and returns where it is. Waits while another process builds.
+pub fn ensure(cache: &Cache, image: Image) -> Result<Built> {
+    make(cache, image, false)
+}
+
+/// Brings an image to the cluster's real node, built first if need be, and returns its reference.
+pub fn load(cache: &Cache, image: Image) -> Result<String> {
+    let built = ensure(cache, image)?;
+    cluster::load_image(&Layout::new(cache)?, &built.archive)?;
+    Ok(built.reference)
+}
+
+fn rebuild(cache: &Cache, image: Image) -> Result<Built> {
+    make(cache, image, true)
+}
+
+fn all_unless(names: Vec<Image>) -> Vec<Image> {
+    if names.is_empty() {
+        Image::value_variants().to_vec()
+    } else {
+        names
+    }
+}
+
+fn make(cache: &Cache, image: Image, fresh: bool) -> Result<Built> {
+    let binary = match image {
+        Image::Operator => Some(binary(cache)?),
+        Image::Desktop | Image::Jupyterlab => None,
+    };
+    // What a build reads is copied first: an edit meanwhile cannot get into an image that is known by older content.
+    let _lock = store::lock(cache)?;
+    let context = store::work(cache).join(image.name());
+    copy_context(image, binary.as_deref(), &context)?;
+    let tag = tag(&context, &image.base().recipe()?)?;
+    let built = Built {
+        reference: format!("{}:{tag}", image.repository()),
+        archive: store::archives(cache).join(format!("berth-{}-{tag}.tar", image.name())),
+    };
+    if built.archive.exists() && !fresh {
+        return Ok(built);
+    }
+    let store = Store::open(cache)?;
+    base::ensure(&store, cache, image.base(), fresh)?;
+    step(&format!("image {}: building", image.name()), || {
+        store
+            .build(&context, &built.reference, fresh)
+            .log(cache.logs().join(format!("image-{}.log", image.name())))
+            .advice("packages come from this machine's Debian mirrors: does `apt-get update` work?")
+            .quiet()?;
+        store.prune();
+        Ok(())
+    })?;
+    step(
+        &format!("image {}: writing its archive", image.name()),
+        || {
+            store.export(&built.reference, &image.dev_reference(), &built.archive)?;
+            store::remove_older(&built.archive, &format!("berth-{}-", image.name()))
+        },
+    )?;
+    Ok(built)
+}
+
+/// Builds the operator's binary the way the tests and the demo do, so that nothing is compiled twice.
+fn binary(cache: &Cache) -> Result<PathBuf> {
+    let target = cache.target();
+    step("image operator: building the binary", || {
+        Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "--package",
+                "berth",
+                "--bin",
+                "berth",
+            ])
+            .dir(clone())
+            .env("CARGO_TARGET_DIR", &target)
+            .log(cache.logs().join("image-operator.log"))
+            .quiet()
+    })?;
+    Ok(target.join("debug").join("berth"))
+}
+
+/// The clone that this program was built from.
+fn clone() -> PathBuf {
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&manifest)
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default()
+}
+
+/// Copies an image's folder with the modes that Git knows and no others: a private umask would otherwise make files
+/// that the image's user cannot read.
+fn copy_context(image: Image, binary: Option<&Path>, context: &Path) -> Result<()> {
+    if context.exists() {
+        fs::remove_dir_all(context)?;
+    }
+    let source = image.folder();
+    for file in files(&source)? {
+        let to = context.join(&file);
+        copy(&source.join(&file), &to)?;
+    }
+    if let Some(binary) = binary {
+        copy(binary, &context.join("berth"))?;
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for folder in to
+        .parent()
+        .into_iter()
+        .flat_map(Path::ancestors)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+    {
+        if !folder.exists() {
+            fs::create_dir(folder)
+                .with_context(|| format!("cannot create {}", folder.display()))?;
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o644 | executable(from)?))?;
+    Ok(())
+}
+
+fn executable(file: &Path) -> Result<u32> {
+    Ok(if file.metadata()?.permissions().mode() & 0o100 == 0 {
+        0
+    } else {
+        0o111
+    })
+}
+
+/// All files below a folder, by their paths inside of it, in a fixed order.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(inside) = folders.pop() {
+        let path = folder.join(&inside);
+        for entry in
+            fs::read_dir(&path).with_context(|| format!("cannot read {}", path.display()))?
+        {
+            let entry = entry?;
+            let name = inside.join(entry.file_name());
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                folders.push(name);
+            } else if kind.is_file() {
+                found.push(name);
+            } else {
+                bail!("{} is neither a file nor a folder", entry.path().display());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A short digest over a build's files, their modes and the base's recipe.
+fn tag(context: &Path, recipe: &str) -> Result<String> {
+    let names = files(context)?;
+    let sums = Run::new("sha256sum").dir(context).args(&names).output()?;
+    let mut text = format!("{recipe}\n{sums}");
+    for name in &names {
+        text.push_str(&format!(
+            "{} {:o}\n",
+            name.display(),
+            executable(&context.join(name))?
+        ));
+    }
+    short_digest(&text)
+}
+
+/// The first twelve digits of a text's digest: short enough to read, long enough never to meet another.
+fn short_digest(text: &str) -> Result<String> {
+    let digest = Run::new("sha256sum").input(text).output()?;
+    Ok(digest.chars().take(12).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> Result<PathBuf> {
+        let path = std::env::temp_dir().join(format!("berth-images-{}-{name}", std::process::id()));
+        if path.exists() {
+            fs::remove_dir_all(&path)?;
+        }
+        fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+
+    #[test]
+    fn content_mode_name_and_recipe_make_the_tag() -> Result<()> {
+        let folder = scratch("tag")?;
+        fs::create_dir(folder.join("sub"))?;
+        fs::write(folder.join("Dockerfile"), "FROM x")?;
+        fs::write(folder.join("sub/run"), "#!/bin/sh")?;
+        let first = tag(&folder, "recipe")?;
+        assert_eq!(first.len(), 12);
+        assert_eq!(first, tag(&folder, "recipe")?);
+        assert_ne!(first, tag(&folder, "another recipe")?);
+        fs::set_permissions(folder.join("sub/run"), fs::Permissions::from_mode(0o755))?;
+        let second = tag(&folder, "recipe")?;
+        assert_ne!(first, second);
+        fs::rename(folder.join("sub/run"), folder.join("sub/start"))?;
+        assert_ne!(second, tag(&folder, "recipe")?);
+        Ok(fs::remove_dir_all(folder)?)
+    }
+
+    #[test]
+    fn a_copied_file_can_be_read_by_all() -> Result<()> {
+        let folder = scratch("copy")?;
+        let from = folder.join("from");
+        fs::write(&from, "text")?;
+        fs::set_permissions(&from, fs::Permissions::from_mode(0o700))?;
+        let to = folder.join("a/b/to");
+        copy(&from, &to)?;
+        assert_eq!(to.metadata()?.permissions().mode() & 0o777, 0o755);
+        assert_eq!(
+            folder.join("a").metadata()?.permissions().mode() & 0o777,
+            0o755
+        );
+        Ok(fs::remove_dir_all(folder)?)
+    }
+
+    #[test]
+    fn every_image_has_a_dockerfile_that_names_its_base() -> Result<()> {
+        for image in Image::value_variants() {
+            let file = image.folder().join("Dockerfile");
+            let text = fs::read_to_string(&file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            let base = format!("FROM {}", image.base().short_name());
+            assert!(
+                text.lines().any(|line| line.starts_with(&base)),
+                "{} has no `{base}`",
+                file.display()
+            );
+        }
+        Ok(())
+    }
+}

@@ -7,10 +7,13 @@ mod down;
 mod image;
 mod layout;
 mod node;
+mod objects;
 mod packages;
 mod pki;
 mod process;
+mod selftest;
 mod simulated;
+mod snapshot;
 mod status;
 mod storage;
 mod tools;
@@ -20,7 +23,7 @@ use crate::cache::{Cache, Lock};
 use crate::run::{step, wait_until};
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-pub use layout::{BUSYBOX_IMAGE, Layout, NODE};
+pub use layout::Layout;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -57,6 +60,8 @@ enum Command {
     Status,
     /// Print lines to `eval`: KUBECONFIG (administrator), and PATH with kubectl and helm
     Env,
+    /// Check that `down` leaves nothing behind, also after `up` was killed
+    Selftest(selftest::Args),
 }
 
 /// What `cluster up` shall bring up.
@@ -112,6 +117,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
                 ExitCode::FAILURE
             });
         }
+        Command::Selftest(args) => selftest::run(&cache, &args)?,
         Command::Env => env(&Layout::new(&cache)?)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -247,7 +253,10 @@ fn start(layout: &Layout, wanted: &Wanted) -> Result<()> {
         image::ensure_base(layout, init)?;
         node::start_kubelet(layout, init)?;
     }
-    storage::ensure(layout, wanted.node)?;
+    objects::ensure(layout, wanted.node)?;
+    if wanted.node {
+        storage::start(layout)?;
+    }
     simulated::ensure(layout, wanted.simulated)?;
     let up = status::look(layout, wanted)?.iter().all(|p| p.up);
     unless(up, "nodes", || {

@@ -34,7 +34,7 @@ fn end_processes(layout: &Layout) -> Result<()> {
             continue;
         }
         quiet = 0;
-        process::end(layout, &processes, LIMIT)?;
+        process::end(&processes, LIMIT)?;
     }
     Ok(())
 }

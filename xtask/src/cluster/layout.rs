@@ -23,6 +23,8 @@ pub const SIMULATED_POD_CIDR: &str = "10.248.0.0/13";
 pub const SERVICE_CIDR: &str = "10.96.0.0/16";
 /// The API server's Service.
 pub const API_SERVICE_ADDRESS: &str = "10.96.0.1";
+/// Where pods look for DNS. Nothing answers: lookups are refused at once.
+pub const DNS_ADDRESS: &str = "10.96.0.10";
 /// The folder under each cgroup hierarchy that holds all of the node's pods.
 pub const CGROUP: &str = "berth";
 /// The image that holds a pod's sandbox open.

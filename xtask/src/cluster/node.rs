@@ -6,7 +6,8 @@
 //! and this machine, and the pods' cgroups.
 
 use super::layout::{
-    CGROUP, HOST_ADDRESS, LINK, Layout, NODE, NODE_ADDRESS, PAUSE_IMAGE, POD_CIDR, SERVICE_CIDR,
+    CGROUP, DNS_ADDRESS, HOST_ADDRESS, LINK, Layout, NODE, NODE_ADDRESS, PAUSE_IMAGE, POD_CIDR,
+    SERVICE_CIDR,
 };
 use super::pki::write_if_changed;
 use super::process::{self, Daemon};
@@ -306,9 +307,8 @@ fn kubelet_config(layout: &Layout) -> serde_json::Value {
         },
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
-        // No DNS is served. Without an address here every pod would get a warning event; with this one a lookup is
-        // refused at once.
-        "clusterDNS": ["10.96.0.10"],
+        // No DNS is served. Without an address here every pod would get a warning event.
+        "clusterDNS": [DNS_ADDRESS],
         "clusterDomain": "cluster.local",
         "resolvConf": "/etc/resolv.conf",
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
@@ -356,7 +356,7 @@ pub fn remove(layout: &Layout) -> Result<()> {
     let Some(init) = process::of(layout, "node-box", "tini")? else {
         return Ok(());
     };
-    process::end(layout, [&init], Duration::from_secs(20))?;
+    process::end([&init], Duration::from_secs(20))?;
     layout
         .kubectl()
         .args(["delete", "node", NODE, "--ignore-not-found", "--wait=false"])

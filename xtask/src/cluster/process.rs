@@ -30,6 +30,8 @@ pub struct Process {
     pub spec: String,
     /// The program that runs.
     pub program: PathBuf,
+    /// When it was started, in ticks since the machine was: with the pid, this names one process for good.
+    started: u64,
 }
 
 impl Process {
@@ -134,7 +136,6 @@ impl Daemon {
             return Ok(());
         }
         end(
-            layout,
             right.iter().chain(wrong.iter().filter(|p| p.runs(&name))),
             Duration::from_secs(10),
         )?;
@@ -217,14 +218,25 @@ fn read(pid: i32, state: &Path) -> Option<Process> {
             spec = String::from_utf8_lossy(value).into_owned();
         }
     }
-    // A process without a program is a zombie: already ended, and not ours to end again.
+    // A process without a program has ended, and at most waits for its parent to notice.
     let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let (_, started) = state_and_start(pid)?;
     ours.then_some(Process {
         pid,
         component,
         spec,
         program,
+        started,
     })
+}
+
+/// A process's state letter, and when it was started in ticks.
+pub fn state_and_start(pid: i32) -> Option<(char, u64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before the last parenthesis may hold anything.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
 }
 
 /// The process of one part of the cluster, by the name of its program.
@@ -249,19 +261,17 @@ pub fn must_run(layout: &Layout, component: &str, program: &str) -> Result<()> {
     )
 }
 
-/// Ends processes at once, and waits until they are gone.
-pub fn end<'a>(
-    layout: &Layout,
-    processes: impl IntoIterator<Item = &'a Process>,
-    limit: Duration,
-) -> Result<()> {
+/// Ends processes at once, and waits until they are gone. One that only waits for its parent to notice is gone.
+pub fn end<'a>(processes: impl IntoIterator<Item = &'a Process>, limit: Duration) -> Result<()> {
     let processes: Vec<&Process> = processes.into_iter().collect();
     let begun = Instant::now();
     loop {
         let mut left = Vec::new();
         for process in &processes {
-            // Read again before each signal: the pid may have become another's meanwhile.
-            if read(process.pid, layout.state()).is_some_and(|now| now.program == process.program) {
+            // Looked at before each signal: the pid may have become another's meanwhile.
+            let alive =
+                |(state, started)| !matches!(state, 'Z' | 'X') && started == process.started;
+            if state_and_start(process.pid).is_some_and(alive) {
                 if let Some(pid) = Pid::from_raw(process.pid) {
                     let _ = kill_process(pid, Signal::KILL);
                 }
@@ -284,15 +294,9 @@ pub fn end<'a>(
 
 /// When the process was started, in seconds before now.
 pub fn age(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let after_name = &stat[stat.rfind(')')? + 2..];
-    let ticks: u64 = after_name.split(' ').nth(19)?.parse().ok()?;
-    let uptime: f64 = fs::read_to_string("/proc/uptime")
-        .ok()?
-        .split(' ')
-        .next()?
-        .parse()
-        .ok()?;
+    let (_, ticks) = state_and_start(pid)?;
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
     // The kernel counts in USER_HZ, which is 100 on every Linux that Rust runs on.
     Some((uptime as u64).saturating_sub(ticks / 100))
 }

@@ -43,7 +43,7 @@ pub fn ensure(layout: &Layout, count: u32) -> Result<()> {
             .into_iter()
             .filter(|p| p.component == "kwok")
             .collect();
-        return process::end(layout, &kwok, Duration::from_secs(10));
+        return process::end(&kwok, Duration::from_secs(10));
     }
     Ok(())
 }

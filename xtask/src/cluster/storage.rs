@@ -9,7 +9,6 @@ use super::process::Daemon;
 use super::tools;
 use anyhow::Result;
 use serde_json::{Value, json};
-use std::fs;
 
 /// The storage class of volumes on the real node.
 pub const CLASS: &str = "berth-local";
@@ -18,13 +17,8 @@ pub const SIMULATED_CLASS: &str = "kwok-volume";
 const NAMESPACE: &str = "berth-storage";
 const PROVISIONER: &str = "berth.dev/local";
 
-/// Declares the storage classes, and starts the provisioner where there is a real node.
-pub fn ensure(layout: &Layout, real_node: bool) -> Result<()> {
-    declare(layout, real_node)?;
-    if real_node { start(layout) } else { Ok(()) }
-}
-
-fn declare(layout: &Layout, real_node: bool) -> Result<()> {
+/// The objects that claims need: storage classes, and what the provisioner's helper pod runs.
+pub fn objects(real_node: bool) -> Vec<Value> {
     let class = |name: &str, provisioner: &str, binding: &str, default: bool| {
         json!({
             "apiVersion": "storage.k8s.io/v1",
@@ -47,7 +41,7 @@ fn declare(layout: &Layout, real_node: bool) -> Result<()> {
             "teardown": "#!/bin/sh\nset -eu\nrm -rf \"$VOL_DIR\"\n",
         },
     });
-    let items: Vec<Value> = vec![
+    vec![
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
         scripts,
         class(CLASS, PROVISIONER, "WaitForFirstConsumer", real_node),
@@ -57,29 +51,11 @@ fn declare(layout: &Layout, real_node: bool) -> Result<()> {
             "Immediate",
             !real_node,
         ),
-    ];
-    let text = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
-    // The note is written after the fact, and lies beside the cluster's data: they go together.
-    let note = layout.at("applied/storage.json");
-    if fs::read_to_string(&note).is_ok_and(|applied| applied == text) {
-        return Ok(());
-    }
-    layout
-        .kubectl()
-        .args([
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "--field-manager=berth-cluster",
-            "-f",
-            "-",
-        ])
-        .input(text.clone())
-        .quiet()?;
-    write_if_changed(&note, &text)
+    ]
 }
 
-fn start(layout: &Layout) -> Result<()> {
+/// Starts the provisioner.
+pub fn start(layout: &Layout) -> Result<()> {
     let (config, helper) = (
         layout.at("config/storage.json"),
         layout.at("config/storage-helper.json"),

@@ -74,8 +74,11 @@ pub struct UpArgs {
     #[arg(long)]
     pub no_node: bool,
     /// Use a cluster that exists instead of bringing one up
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["simulated", "no_node"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["simulated", "no_node", "audit"])]
     pub kubeconfig: Option<PathBuf>,
+    /// Log every request to the API server until the cluster is taken down
+    #[arg(long)]
+    pub audit: bool,
     /// Do not build helm
     #[arg(long)]
     pub without_helm: bool,
@@ -97,10 +100,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
                 fs::remove_dir_all(cache.root())
                     .with_context(|| format!("cannot remove {}", cache.root().display()))?;
             } else {
-                eprintln!(
-                    "the cluster is down; caches stay in {}",
-                    cache.root().display()
-                );
+                eprintln!("the cluster is down; caches stay in {}", cache.root().display());
             }
         }
         Command::Status => {
@@ -111,11 +111,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
             };
             let parts = status::look(&layout, &wanted)?;
             status::print(&layout, &parts);
-            return Ok(if parts.iter().all(|p| p.up) {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
+            return Ok(if parts.iter().all(|p| p.up) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Selftest(args) => selftest::run(&cache, &args)?,
         Command::Env => env(&Layout::new(&cache)?)?,
@@ -137,6 +133,7 @@ pub fn up(cache: &Cache, _lock: &Lock, options: &UpArgs) -> Result<Layout> {
     let wanted = Wanted {
         node: !options.no_node,
         simulated: options.simulated.unwrap_or(before.simulated),
+        audit: options.audit || before.audit,
         kubeconfig: None,
     };
     if wanted.node {
@@ -166,8 +163,7 @@ pub fn take_down(cache: &Cache, _lock: &Lock) -> Result<()> {
 
 /// Brings the images of an archive (Docker's format) to the real node, unless they are there already.
 pub fn load_image(layout: &Layout, archive: &Path) -> Result<()> {
-    let init = node::init(layout)?
-        .context("there is no real node to bring an image to: `cargo xtask cluster up`")?;
+    let init = node::init(layout)?.context("there is no real node to bring an image to: `cargo xtask cluster up`")?;
     image::load(layout, init, archive)
 }
 
@@ -179,10 +175,7 @@ fn root_or_advice() -> Result<()> {
     let packages = if missing.is_empty() {
         String::new()
     } else {
-        format!(
-            " (and these Debian packages, which are missing: {})",
-            missing.join(" ")
-        )
+        format!(" (and these Debian packages, which are missing: {})", missing.join(" "))
     };
     bail!(
         "a real node needs root{packages}. Without root:\n  \
@@ -192,9 +185,7 @@ fn root_or_advice() -> Result<()> {
 }
 
 fn use_existing(layout: &Layout, kubeconfig: &Path, options: &UpArgs) -> Result<()> {
-    let path = kubeconfig
-        .canonicalize()
-        .with_context(|| format!("cannot find {}", kubeconfig.display()))?;
+    let path = kubeconfig.canonicalize().with_context(|| format!("cannot find {}", kubeconfig.display()))?;
     let text = path.to_string_lossy().into_owned();
     if Wanted::read(layout)?.is_some_and(|w| w.kubeconfig.as_ref() != Some(&text)) {
         down::down(layout)?;
@@ -209,18 +200,11 @@ fn use_existing(layout: &Layout, kubeconfig: &Path, options: &UpArgs) -> Result<
         .args(["get", "--raw", "/readyz"])
         .quiet()
         .with_context(|| format!("the cluster of {text} does not answer"))?;
-    Wanted {
-        kubeconfig: Some(text),
-        ..Wanted::default()
-    }
-    .write(layout)
+    Wanted { kubeconfig: Some(text), ..Wanted::default() }.write(layout)
 }
 
 fn build(layout: &Layout, wanted: &Wanted) -> Result<()> {
-    use tools::{
-        API_SERVER, CONTROLLER_MANAGER, ETCD, KUBE_PROXY, KUBECTL, KUBELET, KWOK, PROVISIONER,
-        SCHEDULER,
-    };
+    use tools::{API_SERVER, CONTROLLER_MANAGER, ETCD, KUBE_PROXY, KUBECTL, KUBELET, KWOK, PROVISIONER, SCHEDULER};
     let mut needed = vec![ETCD, API_SERVER, KUBECTL, CONTROLLER_MANAGER, SCHEDULER];
     if wanted.node {
         needed.extend([KUBELET, KUBE_PROXY, PROVISIONER]);
@@ -240,13 +224,11 @@ fn start(layout: &Layout, wanted: &Wanted) -> Result<()> {
         init = node::ensure_box(layout)?;
         node::ensure_network(layout, init)?;
     }
-    control::start_api(layout, wanted.node)?;
+    control::start_api(layout, wanted)?;
     if wanted.node {
         node::start_containerd(layout, init)?;
     }
-    unless(control::ready(layout), "control plane", || {
-        control::wait_for_api(layout)
-    })?;
+    unless(control::ready(layout), "control plane", || control::wait_for_api(layout))?;
     control::start_controllers(layout)?;
     if wanted.node {
         node::wait_for_containerd(layout, init)?;
@@ -288,12 +270,8 @@ fn link_programs(layout: &Layout, tool: &tools::Tool) -> Result<()> {
 }
 
 fn env(layout: &Layout) -> Result<()> {
-    let wanted = Wanted::read(layout)?
-        .context("there is no cluster; `cargo xtask cluster up` brings one up")?;
-    println!(
-        "export KUBECONFIG='{}'",
-        wanted.kubeconfig.unwrap_or_else(|| layout.admin())
-    );
+    let wanted = Wanted::read(layout)?.context("there is no cluster; `cargo xtask cluster up` brings one up")?;
+    println!("export KUBECONFIG='{}'", wanted.kubeconfig.unwrap_or_else(|| layout.admin()));
     println!("export PATH='{}':\"$PATH\"", layout.bin().display());
     Ok(())
 }

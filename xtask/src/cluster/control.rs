@@ -4,6 +4,7 @@ use super::layout::{HOST_ADDRESS, Layout, SERVICE_CIDR};
 use super::pki::write_if_changed;
 use super::process::{self, Daemon};
 use super::tools;
+use super::wanted::Wanted;
 use crate::run::wait_until;
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -15,10 +16,10 @@ const CLIENT_RATE: [&str; 2] = ["--kube-api-qps=1000", "--kube-api-burst=2000"];
 /// How long a node may be silent before it counts as lost. The kubelet renews its lease every 4 s, kwok every 5 s.
 const NODE_GRACE: &str = "--node-monitor-grace-period=20s";
 
-/// Starts etcd and the API server. `for_node`: a real node must reach the API server, not this machine alone.
-pub fn start_api(layout: &Layout, for_node: bool) -> Result<()> {
+/// Starts etcd and the API server.
+pub fn start_api(layout: &Layout, wanted: &Wanted) -> Result<()> {
     etcd(layout)?;
-    api_server(layout, for_node)
+    api_server(layout, wanted)
 }
 
 fn etcd(layout: &Layout) -> Result<()> {
@@ -43,11 +44,9 @@ fn etcd(layout: &Layout) -> Result<()> {
         .ensure(layout)
 }
 
-fn api_server(layout: &Layout, for_node: bool) -> Result<()> {
+fn api_server(layout: &Layout, wanted: &Wanted) -> Result<()> {
     let authentication = layout.at("config/authentication.json");
-    let paths: Vec<_> = ["/livez", "/readyz", "/healthz"]
-        .map(|path| json!({"path": path}))
-        .into();
+    let paths: Vec<_> = ["/livez", "/readyz", "/healthz"].map(|path| json!({"path": path})).into();
     let config = json!({
         "apiVersion": "apiserver.config.k8s.io/v1",
         "kind": "AuthenticationConfiguration",
@@ -65,38 +64,40 @@ fn api_server(layout: &Layout, for_node: bool) -> Result<()> {
             "--allow-privileged=true".to_owned(),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-account-key-file={}", layout.pki("accounts.pub")),
-            format!(
-                "--service-account-signing-key-file={}",
-                layout.pki("accounts.key")
-            ),
+            format!("--service-account-signing-key-file={}", layout.pki("accounts.key")),
             format!("--client-ca-file={}", layout.pki("ca.crt")),
             format!("--tls-cert-file={}", layout.pki("apiserver.crt")),
             format!("--tls-private-key-file={}", layout.pki("apiserver.key")),
             format!("--kubelet-certificate-authority={}", layout.pki("ca.crt")),
-            format!(
-                "--kubelet-client-certificate={}",
-                layout.pki("apiserver-to-kubelet.crt")
-            ),
-            format!(
-                "--kubelet-client-key={}",
-                layout.pki("apiserver-to-kubelet.key")
-            ),
+            format!("--kubelet-client-certificate={}", layout.pki("apiserver-to-kubelet.crt")),
+            format!("--kubelet-client-key={}", layout.pki("apiserver-to-kubelet.key")),
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
             format!("--cert-dir={}", layout.at("config")),
         ])
         .input(authentication)
         .input(layout.pki("apiserver.crt"))
         .port(layout.ports.api);
-    let daemon = if for_node {
+    let daemon = if wanted.node {
+        // The node comes in by its link, kubectl by loopback.
+        daemon.args([format!("--advertise-address={HOST_ADDRESS}"), "--bind-address=0.0.0.0".to_owned()])
+    } else {
+        daemon.args(["--bind-address=127.0.0.1", "--endpoint-reconciler-type=none"])
+    };
+    let daemon = if wanted.audit {
+        let policy = layout.at("config/audit.json");
+        let text = json!({
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata"}],
+        });
+        write_if_changed(&policy, &text.to_string())?;
         daemon.args([
-            format!("--advertise-address={HOST_ADDRESS}"),
-            "--bind-address=0.0.0.0".to_owned(),
+            format!("--audit-policy-file={policy}"),
+            format!("--audit-log-path={}", layout.log("audit").display()),
         ])
     } else {
-        daemon.args([
-            "--bind-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",
-        ])
+        daemon
     };
     daemon.ensure(layout)
 }
@@ -114,10 +115,7 @@ pub fn wait_for_api(layout: &Layout) -> Result<()> {
 
 /// Whether the API server says that it is ready.
 pub fn ready(layout: &Layout) -> bool {
-    layout
-        .kubectl()
-        .args(["--request-timeout=5s", "get", "--raw", "/readyz"])
-        .succeeds()
+    layout.kubectl().args(["--request-timeout=5s", "get", "--raw", "/readyz"]).succeeds()
 }
 
 /// Starts the controller manager and the scheduler; the API server must serve.
@@ -136,28 +134,22 @@ pub fn start_controllers(layout: &Layout) -> Result<()> {
             format!("--tls-private-key-file={}", layout.pki("apiserver.key")),
         ]
     };
-    Daemon::new(
-        "kube-controller-manager",
-        tools::CONTROLLER_MANAGER.path(&layout.cache)?,
-    )
-    .args(user("controller-manager"))
-    .args([
-        format!("--secure-port={}", layout.ports.controller_manager),
-        format!("--root-ca-file={}", layout.pki("ca.crt")),
-        format!(
-            "--service-account-private-key-file={}",
-            layout.pki("accounts.key")
-        ),
-        format!("--cluster-signing-cert-file={}", layout.pki("ca.crt")),
-        format!("--cluster-signing-key-file={}", layout.pki("ca.key")),
-        "--use-service-account-credentials=true".to_owned(),
-        NODE_GRACE.to_owned(),
-        "--node-monitor-period=2s".to_owned(),
-    ])
-    .args(CLIENT_RATE)
-    .input(layout.kubeconfig("controller-manager"))
-    .port(layout.ports.controller_manager)
-    .ensure(layout)?;
+    Daemon::new("kube-controller-manager", tools::CONTROLLER_MANAGER.path(&layout.cache)?)
+        .args(user("controller-manager"))
+        .args([
+            format!("--secure-port={}", layout.ports.controller_manager),
+            format!("--root-ca-file={}", layout.pki("ca.crt")),
+            format!("--service-account-private-key-file={}", layout.pki("accounts.key")),
+            format!("--cluster-signing-cert-file={}", layout.pki("ca.crt")),
+            format!("--cluster-signing-key-file={}", layout.pki("ca.key")),
+            "--use-service-account-credentials=true".to_owned(),
+            NODE_GRACE.to_owned(),
+            "--node-monitor-period=2s".to_owned(),
+        ])
+        .args(CLIENT_RATE)
+        .input(layout.kubeconfig("controller-manager"))
+        .port(layout.ports.controller_manager)
+        .ensure(layout)?;
     Daemon::new("kube-scheduler", tools::SCHEDULER.path(&layout.cache)?)
         .args(user("scheduler"))
         .args([format!("--secure-port={}", layout.ports.scheduler)])

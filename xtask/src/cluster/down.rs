@@ -45,20 +45,14 @@ fn remove_link(layout: &Layout) -> Result<()> {
     if link.exists() {
         layout.run("ip").args(["link", "delete", LINK]).succeeds();
     }
-    wait_until(&format!("the link {LINK} is gone"), LIMIT, || {
-        Ok(!link.exists())
-    })
+    wait_until(&format!("the link {LINK} is gone"), LIMIT, || Ok(!link.exists()))
 }
 
 /// Containers of the box died with it; a cgroup can go once the last of its processes is reaped.
 fn remove_cgroups() -> Result<()> {
     for hierarchy in hierarchies()? {
         let folder = hierarchy.join(CGROUP);
-        wait_until(
-            &format!("the cgroup {} is empty", folder.display()),
-            LIMIT,
-            || Ok(remove_cgroup(&folder)),
-        )?;
+        wait_until(&format!("the cgroup {} is empty", folder.display()), LIMIT, || Ok(remove_cgroup(&folder)))?;
     }
     Ok(())
 }
@@ -83,10 +77,7 @@ fn remove_cgroup(folder: &Path) -> bool {
 /// that mount must not be deleted with the folder.
 fn unmount_leftovers(layout: &Layout) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let mut places: Vec<&str> = mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(1))
-        .collect();
+    let mut places: Vec<&str> = mounts.lines().filter_map(|line| line.split(' ').nth(1)).collect();
     places.retain(|place| Path::new(place).starts_with(layout.state()));
     for place in places.iter().rev() {
         unmount(*place, UnmountFlags::DETACH).with_context(|| format!("cannot unmount {place}"))?;
@@ -101,8 +92,7 @@ fn remove_state(layout: &Layout) -> Result<()> {
         if dead.exists() {
             remove_folder(&dead)?;
         }
-        fs::rename(layout.state(), &dead)
-            .with_context(|| format!("cannot remove {}", layout.state().display()))?;
+        fs::rename(layout.state(), &dead).with_context(|| format!("cannot remove {}", layout.state().display()))?;
     }
     remove_folder(&dead)
 }

@@ -17,36 +17,23 @@ const LABEL: &str = "berth.dev/config";
 /// Brings an archive's images to the node, unless they are there already.
 pub fn load(layout: &Layout, init: i32, archive: &Path) -> Result<()> {
     let images = images_in(archive)?;
-    let here = in_box(layout, init)
-        .args(["ctr", "images", "list"])
-        .output()?;
+    let here = in_box(layout, init).args(["ctr", "images", "list"]).output()?;
     let has = |(name, config): &(String, String)| {
-        here.lines().any(|line| {
-            line.split_whitespace().next() == Some(name)
-                && line.contains(&format!("{LABEL}={config}"))
-        })
+        here.lines()
+            .any(|line| line.split_whitespace().next() == Some(name) && line.contains(&format!("{LABEL}={config}")))
     };
     if images.iter().all(has) {
         return Ok(());
     }
     let names: Vec<_> = images.iter().map(|(name, _)| name.as_str()).collect();
-    step(
-        &format!("{}: bringing it to the node", names.join(", ")),
-        || {
-            in_box(layout, init)
-                .args(["ctr", "images", "import"])
-                .arg(archive)
-                .log(layout.log("import"))
-                .quiet()?;
-            for (name, config) in &images {
-                // Said last, so that an import cut short is done again.
-                in_box(layout, init)
-                    .args(["ctr", "images", "label", name, &format!("{LABEL}={config}")])
-                    .quiet()?;
-            }
-            Ok(())
-        },
-    )
+    step(&format!("{}: bringing it to the node", names.join(", ")), || {
+        in_box(layout, init).args(["ctr", "images", "import"]).arg(archive).log(layout.log("import")).quiet()?;
+        for (name, config) in &images {
+            // Said last, so that an import cut short is done again.
+            in_box(layout, init).args(["ctr", "images", "label", name, &format!("{LABEL}={config}")]).quiet()?;
+        }
+        Ok(())
+    })
 }
 
 /// The names in an archive, each with the digest of its image's configuration.
@@ -62,12 +49,7 @@ fn images_in(archive: &Path) -> Result<Vec<(String, String)>> {
     let mut images = Vec::new();
     for image in manifest.as_array().into_iter().flatten() {
         let config = image["Config"].as_str().unwrap_or_default();
-        for name in image["RepoTags"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-        {
+        for name in image["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             images.push((name.to_owned(), label_value(config)));
         }
     }
@@ -77,12 +59,7 @@ fn images_in(archive: &Path) -> Result<Vec<(String, String)>> {
 
 /// Writers name the configuration by its digest, with or without a folder and an ending.
 fn label_value(config: &str) -> String {
-    config
-        .trim_end_matches(".json")
-        .rsplit('/')
-        .next()
-        .unwrap_or_default()
-        .replace(':', "-")
+    config.trim_end_matches(".json").rsplit('/').next().unwrap_or_default().replace(':', "-")
 }
 
 /// Makes the cluster's own small image, under two names, and brings it to the node.
@@ -104,21 +81,14 @@ fn build_base(folder: &Path, archive: &Path) -> Result<()> {
     for name in ["bin", "etc", "root", "tmp", "var"] {
         fs::create_dir_all(root.join(name))?;
     }
-    fs::set_permissions(
-        root.join("tmp"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o1777),
-    )?;
-    fs::copy("/bin/busybox", bin.join("busybox"))
-        .context("the Debian package busybox-static is missing")?;
+    fs::set_permissions(root.join("tmp"), std::os::unix::fs::PermissionsExt::from_mode(0o1777))?;
+    fs::copy("/bin/busybox", bin.join("busybox")).context("the Debian package busybox-static is missing")?;
     for applet in Run::new("/bin/busybox").arg("--list").output()?.lines() {
         if applet != "busybox" {
             symlink("busybox", bin.join(applet))?;
         }
     }
-    fs::write(
-        root.join("etc/passwd"),
-        "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\n",
-    )?;
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\n")?;
     fs::write(root.join("etc/group"), "root:x:0:\nuser:x:1000:\n")?;
     let layer = folder.join("layer.tar");
     pack(&layer, &root, &["."])?;
@@ -133,21 +103,13 @@ fn build_base(folder: &Path, archive: &Path) -> Result<()> {
     ]);
     fs::write(folder.join("manifest.json"), serde_json::to_vec(&manifest)?)?;
     let unfinished = folder.join("image.tar");
-    pack(
-        &unfinished,
-        folder,
-        &["manifest.json", &pause_file, &shell_file, "layer.tar"],
-    )?;
+    pack(&unfinished, folder, &["manifest.json", &pause_file, &shell_file, "layer.tar"])?;
     fs::rename(&unfinished, archive)?;
     Ok(fs::remove_dir_all(folder)?)
 }
 
 fn config(layer: &str, command: &[&str]) -> (Value, &'static str) {
-    let name = if command.len() > 1 {
-        "pause"
-    } else {
-        "busybox"
-    };
+    let name = if command.len() > 1 { "pause" } else { "busybox" };
     let value = json!({
         "architecture": architecture(),
         "os": "linux",
@@ -176,14 +138,7 @@ fn architecture() -> &'static str {
 
 fn pack(archive: &Path, folder: &Path, names: &[&str]) -> Result<()> {
     Run::new("tar")
-        .args([
-            "--sort=name",
-            "--mtime=@0",
-            "--owner=0",
-            "--group=0",
-            "--numeric-owner",
-            "-cf",
-        ])
+        .args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "-cf"])
         .arg(archive)
         .arg("-C")
         .arg(folder)
@@ -193,11 +148,7 @@ fn pack(archive: &Path, folder: &Path, names: &[&str]) -> Result<()> {
 
 fn sha256(file: &Path) -> Result<String> {
     let line = Run::new("sha256sum").arg(file).output()?;
-    Ok(line
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
-        .to_owned())
+    Ok(line.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]

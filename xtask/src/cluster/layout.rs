@@ -62,9 +62,11 @@ impl Ports {
         let text = std::env::var(PORT_OFFSET).unwrap_or_default();
         let offset: u16 = match text.as_str() {
             "" => 0,
-            text => text.parse().ok().filter(|n| *n < 40_000).with_context(|| {
-                format!("{PORT_OFFSET} is `{text}`, and should be a number below 40000")
-            })?,
+            text => text
+                .parse()
+                .ok()
+                .filter(|n| *n < 40_000)
+                .with_context(|| format!("{PORT_OFFSET} is `{text}`, and should be a number below 40000"))?,
         };
         Ok(Self {
             api: 16443 + offset,
@@ -91,20 +93,13 @@ impl Layout {
     /// The layout of the cluster whose state lies in this cache.
     pub fn new(cache: &Cache) -> Result<Self> {
         let state = cache.cluster();
-        if state
-            .to_str()
-            .is_none_or(|s| s.contains([' ', ',', ':', '"', '\\', '\n']))
-        {
+        if state.to_str().is_none_or(|s| s.contains([' ', ',', ':', '"', '\\', '\n'])) {
             bail!(
                 "the cache's path {} has a character that other programs' settings cannot hold; set BERTH_CACHE",
                 state.display()
             );
         }
-        Ok(Self {
-            cache: cache.clone(),
-            ports: Ports::from_env()?,
-            state,
-        })
+        Ok(Self { cache: cache.clone(), ports: Ports::from_env()?, state })
     }
 
     /// The folder that goes with `cluster down`.
@@ -154,9 +149,7 @@ impl Layout {
 
     /// A command that `cluster down` ends if it outlives the run that started it.
     pub fn run(&self, program: impl AsRef<std::ffi::OsStr>) -> Run {
-        Run::new(program)
-            .env(MARK, &self.state)
-            .env(MARK_COMPONENT, "command")
+        Run::new(program).env(MARK, &self.state).env(MARK_COMPONENT, "command")
     }
 
     /// `kubectl` as the administrator.

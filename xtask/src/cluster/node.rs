@@ -6,8 +6,7 @@
 //! and this machine, and the pods' cgroups.
 
 use super::layout::{
-    CGROUP, DNS_ADDRESS, HOST_ADDRESS, LINK, Layout, NODE, NODE_ADDRESS, PAUSE_IMAGE, POD_CIDR,
-    SERVICE_CIDR,
+    CGROUP, DNS_ADDRESS, HOST_ADDRESS, LINK, Layout, NODE, NODE_ADDRESS, PAUSE_IMAGE, POD_CIDR, SERVICE_CIDR,
 };
 use super::pki::write_if_changed;
 use super::process::{self, Daemon};
@@ -65,16 +64,12 @@ fn box_script(layout: &Layout) -> Result<String> {
     let mut script = String::from("set -e\nmount --make-rshared /\n");
     for covered in ["/var/lib", "/var/log", "/run"] {
         if layout.state().starts_with(covered) {
-            bail!(
-                "the cache may not lie under {covered}, which the node has a private one of: set BERTH_CACHE"
-            );
+            bail!("the cache may not lie under {covered}, which the node has a private one of: set BERTH_CACHE");
         }
     }
     for covered in ["var/lib", "var/log"] {
         let private = layout.at(&format!("node/{covered}"));
-        script.push_str(&format!(
-            "mkdir -p {private}\nmount --bind {private} /{covered}\n"
-        ));
+        script.push_str(&format!("mkdir -p {private}\nmount --bind {private} /{covered}\n"));
     }
     script.push_str("mount -t tmpfs -o mode=755 tmpfs /run\nmkdir -p /run/lock /run/netns\n");
     for (setting, value) in KERNEL_SETTINGS {
@@ -91,27 +86,15 @@ fn box_script(layout: &Layout) -> Result<String> {
 /// Joins the box's network to this machine's. Each line may be said again.
 pub fn ensure_network(layout: &Layout, init: i32) -> Result<()> {
     let link_is_there = PathBuf::from(format!("/sys/class/net/{LINK}")).exists();
-    let inside_is_there = in_box(layout, init)
-        .args(["ip", "link", "show", "eth0"])
-        .succeeds();
+    let inside_is_there = in_box(layout, init).args(["ip", "link", "show", "eth0"]).succeeds();
     if link_is_there && !inside_is_there {
         layout.run("ip").args(["link", "delete", LINK]).quiet()?;
     }
     if !inside_is_there {
+        addresses_are_free()?;
         layout
             .run("ip")
-            .args([
-                "link",
-                "add",
-                LINK,
-                "type",
-                "veth",
-                "peer",
-                "name",
-                "eth0",
-                "netns",
-                &init.to_string(),
-            ])
+            .args(["link", "add", LINK, "type", "veth", "peer", "name", "eth0", "netns", &init.to_string()])
             .quiet()
             .context("cannot make the link to the node's network")?;
     }
@@ -125,22 +108,24 @@ pub fn ensure_network(layout: &Layout, init: i32) -> Result<()> {
          route replace default via {HOST_ADDRESS} dev eth0\n"
     );
     // The far end first: a route through a link needs that link to be up at both ends.
-    in_box(layout, init)
-        .args(["ip", "-batch", "-"])
-        .input(inside)
-        .quiet()?;
+    in_box(layout, init).args(["ip", "-batch", "-"]).input(inside).quiet()?;
     layout.run("ip").args(["-batch", "-"]).input(host).quiet()?;
-    let settings = [
-        "net.ipv4.ip_forward=1",
-        "net.bridge.bridge-nf-call-iptables=1",
-    ];
-    in_box(layout, init)
-        .args(["sysctl", "-qw", settings[0]])
-        .quiet()?;
+    let settings = ["net.ipv4.ip_forward=1", "net.bridge.bridge-nf-call-iptables=1"];
+    in_box(layout, init).args(["sysctl", "-qw", settings[0]]).quiet()?;
     // Needed for a pod that reaches its neighbour through a Service; absent where the kernel has no such filter.
-    in_box(layout, init)
-        .args(["sysctl", "-qw", settings[1]])
-        .succeeds();
+    in_box(layout, init).args(["sysctl", "-qw", settings[1]]).succeeds();
+    Ok(())
+}
+
+/// Another cluster on this machine may use the same addresses, and its routes are not ours to replace.
+fn addresses_are_free() -> Result<()> {
+    for address in [HOST_ADDRESS, POD_CIDR, SERVICE_CIDR] {
+        let address = address.split('/').next().unwrap_or(address);
+        let routes = Run::new("ip").args(["-o", "route", "show", "to", "match", address]).output()?;
+        if let Some(route) = routes.lines().find(|route| !route.starts_with("default")) {
+            bail!("{address} is in use here already, by `{}`: take that down first", route.trim());
+        }
+    }
     Ok(())
 }
 
@@ -148,24 +133,14 @@ pub fn ensure_network(layout: &Layout, init: i32) -> Result<()> {
 pub fn in_box(layout: &Layout, init: i32) -> Run {
     layout
         .run("nsenter")
-        .args([
-            "--target",
-            &init.to_string(),
-            "--mount",
-            "--pid",
-            "--net",
-            "--",
-        ])
+        .args(["--target", &init.to_string(), "--mount", "--pid", "--net", "--"])
         .env("CONTAINERD_ADDRESS", CONTAINERD)
         .env("CONTAINERD_NAMESPACE", "k8s.io")
 }
 
 /// Starts containerd.
 pub fn start_containerd(layout: &Layout, init: i32) -> Result<()> {
-    let (config, network) = (
-        layout.at("config/containerd.toml"),
-        layout.at("config/cni/10-berth.conflist"),
-    );
+    let (config, network) = (layout.at("config/containerd.toml"), layout.at("config/cni/10-berth.conflist"));
     write_if_changed(&config, &containerd_config(layout))?;
     write_if_changed(&network, &serde_json::to_string_pretty(&network_config())?)?;
     Daemon::new("containerd", "containerd")
@@ -246,10 +221,7 @@ fn network_config() -> serde_json::Value {
 pub fn start_kubelet(layout: &Layout, init: i32) -> Result<()> {
     ensure_cgroups()?;
     let config = layout.at("config/kubelet.json");
-    write_if_changed(
-        &config,
-        &serde_json::to_string_pretty(&kubelet_config(layout))?,
-    )?;
+    write_if_changed(&config, &serde_json::to_string_pretty(&kubelet_config(layout))?)?;
     Daemon::new("kubelet", tools::KUBELET.path(&layout.cache)?)
         .args([
             format!("--config={config}"),
@@ -335,14 +307,10 @@ pub fn hierarchies() -> Result<Vec<PathBuf>> {
 fn ensure_cgroups() -> Result<()> {
     for hierarchy in hierarchies()? {
         let folder = hierarchy.join(CGROUP);
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot create the cgroup {}", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create the cgroup {}", folder.display()))?;
         // In a cgroup2 hierarchy the controllers must be handed down; the first form has no such file.
         if let Ok(controllers) = fs::read_to_string(hierarchy.join("cgroup.controllers")) {
-            let wanted: Vec<_> = controllers
-                .split_whitespace()
-                .map(|c| format!("+{c}"))
-                .collect();
+            let wanted: Vec<_> = controllers.split_whitespace().map(|c| format!("+{c}")).collect();
             for place in [&hierarchy, &folder] {
                 let _ = fs::write(place.join("cgroup.subtree_control"), wanted.join(" "));
             }
@@ -357,9 +325,6 @@ pub fn remove(layout: &Layout) -> Result<()> {
         return Ok(());
     };
     process::end([&init], Duration::from_secs(20))?;
-    layout
-        .kubectl()
-        .args(["delete", "node", NODE, "--ignore-not-found", "--wait=false"])
-        .succeeds();
+    layout.kubectl().args(["delete", "node", NODE, "--ignore-not-found", "--wait=false"]).succeeds();
     Ok(())
 }

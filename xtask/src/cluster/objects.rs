@@ -31,14 +31,7 @@ pub fn ensure(layout: &Layout, real_node: bool) -> Result<()> {
     }
     layout
         .kubectl()
-        .args([
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "--field-manager=berth-cluster",
-            "-f",
-            "-",
-        ])
+        .args(["apply", "--server-side", "--force-conflicts", "--field-manager=berth-cluster", "-f", "-"])
         .input(text.clone())
         .quiet()?;
     write_if_changed(&note, &text)

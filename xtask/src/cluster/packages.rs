@@ -20,14 +20,7 @@ const PACKAGES: [(&str, &str); 10] = [
 ];
 
 /// The folders that programs are looked for in.
-const FOLDERS: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-];
+const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Installs what is missing.
 pub fn ensure(cache: &Cache) -> Result<()> {
@@ -47,21 +40,10 @@ pub fn ensure(cache: &Cache) -> Result<()> {
                 .advice(format!("install by hand: {list}"))
         };
         // A run that was killed here leaves packages unpacked but not set up.
-        Run::new("dpkg")
-            .args(["--configure", "-a"])
-            .log(cache.logs().join("packages.log"))
-            .quiet()?;
+        Run::new("dpkg").args(["--configure", "-a"]).log(cache.logs().join("packages.log")).quiet()?;
+        apt().args(["-o", "DPkg::Lock::Timeout=300", "update"]).quiet()?;
         apt()
-            .args(["-o", "DPkg::Lock::Timeout=300", "update"])
-            .quiet()?;
-        apt()
-            .args([
-                "-o",
-                "DPkg::Lock::Timeout=300",
-                "install",
-                "--yes",
-                "--no-install-recommends",
-            ])
+            .args(["-o", "DPkg::Lock::Timeout=300", "install", "--yes", "--no-install-recommends"])
             .args(&missing)
             .quiet()
     })
@@ -69,18 +51,12 @@ pub fn ensure(cache: &Cache) -> Result<()> {
 
 /// The names of the packages that are not there.
 pub fn missing() -> Vec<&'static str> {
-    PACKAGES
-        .iter()
-        .filter(|(_, file)| !present(file))
-        .map(|(name, _)| *name)
-        .collect()
+    PACKAGES.iter().filter(|(_, file)| !present(file)).map(|(name, _)| *name).collect()
 }
 
 fn present(file: &str) -> bool {
     if file.starts_with('/') {
         return Path::new(file).exists();
     }
-    FOLDERS
-        .iter()
-        .any(|folder| Path::new(folder).join(file).exists())
+    FOLDERS.iter().any(|folder| Path::new(folder).join(file).exists())
 }

@@ -34,15 +34,8 @@ pub fn ensure(layout: &Layout) -> Result<()> {
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
     for (user, _) in USERS {
         let in_node = matches!(user, "kubelet" | "kube-proxy");
-        let server = if in_node {
-            layout.api_url_from_node()
-        } else {
-            layout.api_url()
-        };
-        write_if_changed(
-            &layout.kubeconfig(user),
-            &kubeconfig(layout, user, &server)?,
-        )?;
+        let server = if in_node { layout.api_url_from_node() } else { layout.api_url() };
+        write_if_changed(&layout.kubeconfig(user), &kubeconfig(layout, user, &server)?)?;
     }
     Ok(())
 }
@@ -58,60 +51,28 @@ fn fresh(folder: &str) -> Result<()> {
 
 fn certificates(folder: &str) -> Result<()> {
     let ca = request(folder, "ca", "/CN=berth-cluster");
-    ca.args(["-addext", "keyUsage=critical,keyCertSign,digitalSignature"])
-        .quiet()?;
+    ca.args(["-addext", "keyUsage=critical,keyCertSign,digitalSignature"]).quiet()?;
     let serving = format!(
         "subjectAltName=DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,\
          DNS:kubernetes.default.svc.cluster.local,IP:127.0.0.1,IP:{HOST_ADDRESS},IP:{API_SERVICE_ADDRESS}"
     );
-    signed(
-        folder,
-        "apiserver",
-        "/CN=kube-apiserver",
-        "serverAuth",
-        Some(&serving),
-    )?;
+    signed(folder, "apiserver", "/CN=kube-apiserver", "serverAuth", Some(&serving))?;
     let serving = format!("subjectAltName=DNS:{NODE},IP:{NODE_ADDRESS}");
-    signed(
-        folder,
-        "node",
-        "/O=system:nodes/CN=system:node:berth-node",
-        "serverAuth",
-        Some(&serving),
-    )?;
-    signed(
-        folder,
-        "apiserver-to-kubelet",
-        "/O=system:masters/CN=kube-apiserver",
-        "clientAuth",
-        None,
-    )?;
+    signed(folder, "node", "/O=system:nodes/CN=system:node:berth-node", "serverAuth", Some(&serving))?;
+    signed(folder, "apiserver-to-kubelet", "/O=system:masters/CN=kube-apiserver", "clientAuth", None)?;
     for (user, subject) in USERS {
         signed(folder, user, subject, "clientAuth", None)?;
     }
-    let (key, public) = (
-        format!("{folder}/accounts.key"),
-        format!("{folder}/accounts.pub"),
-    );
+    let (key, public) = (format!("{folder}/accounts.key"), format!("{folder}/accounts.pub"));
     openssl()
-        .args([
-            "genpkey",
-            "-quiet",
-            "-algorithm",
-            "EC",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-        ])
+        .args(["genpkey", "-quiet", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"])
         .args(["-out", &key])
         .quiet()?;
-    openssl()
-        .args(["pkey", "-in", &key, "-pubout", "-out", &public])
-        .quiet()
+    openssl().args(["pkey", "-in", &key, "-pubout", "-out", &public]).quiet()
 }
 
 fn openssl() -> Run {
-    Run::new("openssl")
-        .advice("certificates are made by OpenSSL's command line: install openssl 3 or newer")
+    Run::new("openssl").advice("certificates are made by OpenSSL's command line: install openssl 3 or newer")
 }
 
 fn request(folder: &str, name: &str, subject: &str) -> Run {
@@ -171,12 +132,10 @@ pub fn write_if_changed(path: &str, text: &str) -> Result<()> {
     }
     let path = Path::new(path);
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)
-            .with_context(|| format!("cannot create {}", parent.display()))?;
+        fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
     }
     let unfinished = path.with_extension("unfinished");
-    fs::write(&unfinished, text)
-        .with_context(|| format!("cannot write {}", unfinished.display()))?;
+    fs::write(&unfinished, text).with_context(|| format!("cannot write {}", unfinished.display()))?;
     fs::rename(&unfinished, path).with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -203,13 +162,7 @@ mod tests {
 
     #[test]
     fn base64_pads_as_the_standard_says() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
     }

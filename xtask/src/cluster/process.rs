@@ -37,11 +37,7 @@ pub struct Process {
 impl Process {
     /// Whether the program's file has this name: a part's own helpers carry its marks too.
     pub fn runs(&self, program: &str) -> bool {
-        let file = self
-            .program
-            .file_name()
-            .map(|n| n.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let file = self.program.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         file.strip_suffix(" (deleted)").unwrap_or(&file) == program
     }
 }
@@ -104,18 +100,14 @@ impl Daemon {
     /// Starts the program in the namespaces of the process with this pid.
     pub fn inside(self, pid: i32) -> Self {
         let target = pid.to_string();
-        self.through([
-            "nsenter", "--target", &target, "--mount", "--pid", "--net", "--",
-        ])
+        self.through(["nsenter", "--target", &target, "--mount", "--pid", "--net", "--"])
     }
 
     fn spec(&self) -> Result<String> {
         let mut hasher = DefaultHasher::new();
         (&self.program, &self.args, &self.env, &self.through).hash(&mut hasher);
         for path in &self.inputs {
-            fs::read(path)
-                .with_context(|| format!("cannot read {path}"))?
-                .hash(&mut hasher);
+            fs::read(path).with_context(|| format!("cannot read {path}"))?.hash(&mut hasher);
         }
         Ok(format!("{:016x}", hasher.finish()))
     }
@@ -123,11 +115,7 @@ impl Daemon {
     /// Makes sure that the program runs as described: starts it, or restarts it when it runs otherwise.
     pub fn ensure(self, layout: &Layout) -> Result<()> {
         let spec = self.spec()?;
-        let name = self
-            .program
-            .file_name()
-            .map(|n| n.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let name = self.program.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let (right, wrong): (Vec<_>, Vec<_>) = find(layout)?
             .into_iter()
             .filter(|p| p.component == self.component)
@@ -135,10 +123,7 @@ impl Daemon {
         if right.len() == 1 {
             return Ok(());
         }
-        end(
-            right.iter().chain(wrong.iter().filter(|p| p.runs(&name))),
-            Duration::from_secs(10),
-        )?;
+        end(right.iter().chain(wrong.iter().filter(|p| p.runs(&name))), Duration::from_secs(10))?;
         for port in &self.ports {
             port_is_free(*port, &self.component)?;
         }
@@ -167,9 +152,7 @@ impl Daemon {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        command
-            .spawn()
-            .with_context(|| format!("cannot start {}", self.component))?;
+        command.spawn().with_context(|| format!("cannot start {}", self.component))?;
         Ok(())
     }
 }
@@ -180,11 +163,7 @@ pub fn find(layout: &Layout) -> Result<Vec<Process>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Ok(entry) = entry else { continue };
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|n| n.parse::<i32>().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else {
             continue;
         };
         if pid == own {
@@ -199,10 +178,7 @@ pub fn find(layout: &Layout) -> Result<Vec<Process>> {
 
 fn read(pid: i32, state: &Path) -> Option<Process> {
     let mut environment = Vec::new();
-    fs::File::open(format!("/proc/{pid}/environ"))
-        .ok()?
-        .read_to_end(&mut environment)
-        .ok()?;
+    fs::File::open(format!("/proc/{pid}/environ")).ok()?.read_to_end(&mut environment).ok()?;
     let mut ours = false;
     let (mut component, mut spec) = (String::new(), String::new());
     for variable in environment.split(|b| *b == 0) {
@@ -221,13 +197,7 @@ fn read(pid: i32, state: &Path) -> Option<Process> {
     // A process without a program has ended, and at most waits for its parent to notice.
     let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let (_, started) = state_and_start(pid)?;
-    ours.then_some(Process {
-        pid,
-        component,
-        spec,
-        program,
-        started,
-    })
+    ours.then_some(Process { pid, component, spec, program, started })
 }
 
 /// A process's state letter, and when it was started in ticks.
@@ -241,9 +211,7 @@ pub fn state_and_start(pid: i32) -> Option<(char, u64)> {
 
 /// The process of one part of the cluster, by the name of its program.
 pub fn of(layout: &Layout, component: &str, program: &str) -> Result<Option<Process>> {
-    Ok(find(layout)?
-        .into_iter()
-        .find(|p| p.component == component && p.runs(program)))
+    Ok(find(layout)?.into_iter().find(|p| p.component == component && p.runs(program)))
 }
 
 /// An error when a part of the cluster has ended, with the last of what it said.
@@ -255,10 +223,7 @@ pub fn must_run(layout: &Layout, component: &str, program: &str) -> Result<()> {
     let text = fs::read_to_string(&log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let tail = lines[lines.len().saturating_sub(12)..].join("\n  ");
-    bail!(
-        "{component} has ended; all of its output: {}\n  {tail}",
-        log.display()
-    )
+    bail!("{component} has ended; all of its output: {}\n  {tail}", log.display())
 }
 
 /// Ends processes at once, and waits until they are gone. One that only waits for its parent to notice is gone.
@@ -269,8 +234,7 @@ pub fn end<'a>(processes: impl IntoIterator<Item = &'a Process>, limit: Duration
         let mut left = Vec::new();
         for process in &processes {
             // Looked at before each signal: the pid may have become another's meanwhile.
-            let alive =
-                |(state, started)| !matches!(state, 'Z' | 'X') && started == process.started;
+            let alive = |(state, started)| !matches!(state, 'Z' | 'X') && started == process.started;
             if state_and_start(process.pid).is_some_and(alive) {
                 if let Some(pid) = Pid::from_raw(process.pid) {
                     let _ = kill_process(pid, Signal::KILL);
@@ -282,10 +246,7 @@ pub fn end<'a>(processes: impl IntoIterator<Item = &'a Process>, limit: Duration
             return Ok(());
         }
         if begun.elapsed() > limit {
-            let names: Vec<_> = left
-                .iter()
-                .map(|p| format!("{} (pid {})", p.component, p.pid))
-                .collect();
+            let names: Vec<_> = left.iter().map(|p| format!("{} (pid {})", p.component, p.pid)).collect();
             bail!("these processes do not end: {}", names.join(", "));
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -312,10 +273,7 @@ fn port_is_free(port: u16, component: &str) -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     let Some(error) = taken else { return Ok(()) };
-    let holder = crate::run::Run::new("ss")
-        .args(["-Hltnp", &format!("sport = :{port}")])
-        .output()
-        .unwrap_or_default();
+    let holder = crate::run::Run::new("ss").args(["-Hltnp", &format!("sport = :{port}")]).output().unwrap_or_default();
     bail!(
         "{component} needs port {port} of 127.0.0.1, which is taken ({error}): {}\nend that program, or move all \
          ports with {}=1000",

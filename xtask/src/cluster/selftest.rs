@@ -32,11 +32,7 @@ pub struct Args {
 
 /// Runs the self-test; an error says what was left behind.
 pub fn run(cache: &Cache, args: &Args) -> Result<()> {
-    let test = Test {
-        cache: cache.clone(),
-        layout: Layout::new(cache)?,
-        no_node: args.no_node,
-    };
+    let test = Test { cache: cache.clone(), layout: Layout::new(cache)?, no_node: args.no_node };
     if Wanted::read(&test.layout)?.is_some() && !args.replace {
         bail!("a cluster is up: take it down first, or say --replace");
     }
@@ -45,9 +41,7 @@ pub fn run(cache: &Cache, args: &Args) -> Result<()> {
         None => {
             let mut bytes = [0; 3];
             File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-            bytes
-                .iter()
-                .fold(0, |seed, byte| seed << 8 | u64::from(*byte))
+            bytes.iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte))
         }
     };
     println!("selftest: seed {seed}, {} kills", args.kills);
@@ -63,10 +57,7 @@ pub fn run(cache: &Cache, args: &Args) -> Result<()> {
     let usual = begun.elapsed();
     test.all_is_up()?;
     test.finish("down")?;
-    let mut wrong = test.compare(
-        &before,
-        &format!("up ({:.1} s), then down", usual.as_secs_f32()),
-    )?;
+    let mut wrong = test.compare(&before, &format!("up ({:.1} s), then down", usual.as_secs_f32()))?;
 
     for round in 1..=args.kills {
         let after = usual.mul_f64(random.fraction());
@@ -114,11 +105,7 @@ impl Test {
                 child.arg("--no-node");
             }
         }
-        Ok(child
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?)
+        Ok(child.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?)
     }
 
     fn finish(&self, command: &str) -> Result<()> {
@@ -134,11 +121,7 @@ impl Test {
         let text = fs::read_to_string(&log).unwrap_or_default();
         let tail: Vec<&str> = text.lines().rev().take(15).collect();
         let tail: Vec<&str> = tail.into_iter().rev().collect();
-        bail!(
-            "`cluster {command}` failed; all of its output: {}\n  {}",
-            log.display(),
-            tail.join("\n  ")
-        )
+        bail!("`cluster {command}` failed; all of its output: {}\n  {}", log.display(), tail.join("\n  "))
     }
 
     /// Starts the command and kills it, and nothing but it, after this time.

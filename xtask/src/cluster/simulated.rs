@@ -24,25 +24,14 @@ pub fn ensure(layout: &Layout, count: u32) -> Result<()> {
     let missing: Vec<_> = wanted.difference(&present).map(|name| node(name)).collect();
     if !missing.is_empty() {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": missing});
-        layout
-            .kubectl()
-            .args(["create", "-f", "-"])
-            .input(list.to_string())
-            .quiet()?;
+        layout.kubectl().args(["create", "-f", "-"]).input(list.to_string()).quiet()?;
     }
     let surplus: Vec<_> = present.difference(&wanted).collect();
     if !surplus.is_empty() {
-        layout
-            .kubectl()
-            .args(["delete", "node", "--wait=false"])
-            .args(surplus)
-            .quiet()?;
+        layout.kubectl().args(["delete", "node", "--wait=false"]).args(surplus).quiet()?;
     }
     if count == 0 {
-        let kwok: Vec<_> = process::find(layout)?
-            .into_iter()
-            .filter(|p| p.component == "kwok")
-            .collect();
+        let kwok: Vec<_> = process::find(layout)?.into_iter().filter(|p| p.component == "kwok").collect();
         return process::end(&kwok, Duration::from_secs(10));
     }
     Ok(())
@@ -83,14 +72,8 @@ fn start(layout: &Layout) -> Result<()> {
 }
 
 fn names(layout: &Layout) -> Result<BTreeSet<String>> {
-    let names = layout
-        .kubectl()
-        .args(["get", "nodes", "-l", SELECTOR, "-o", "name"])
-        .output()?;
-    Ok(names
-        .lines()
-        .map(|n| n.trim_start_matches("node/").to_owned())
-        .collect())
+    let names = layout.kubectl().args(["get", "nodes", "-l", SELECTOR, "-o", "name"]).output()?;
+    Ok(names.lines().map(|n| n.trim_start_matches("node/").to_owned()).collect())
 }
 
 /// A Node object. The taint keeps ordinary pods on the real node; a pod that may be simulated tolerates it.
@@ -127,17 +110,9 @@ fn node(name: &str) -> serde_json::Value {
 
 /// Waits until every simulated node is Ready.
 pub fn wait(layout: &Layout, count: u32) -> Result<()> {
-    wait_until(
-        "the simulated nodes are ready",
-        Duration::from_secs(60),
-        || {
-            process::must_run(layout, "kwok", "kwok")?;
-            Ok(super::status::ready_nodes(layout)?
-                .iter()
-                .filter(|n| n.starts_with("sim-"))
-                .count()
-                >= count as usize)
-        },
-    )
+    wait_until("the simulated nodes are ready", Duration::from_secs(60), || {
+        process::must_run(layout, "kwok", "kwok")?;
+        Ok(super::status::ready_nodes(layout)?.iter().filter(|n| n.starts_with("sim-")).count() >= count as usize)
+    })
     .with_context(|| format!("see {}", layout.log("kwok").display()))
 }

@@ -30,24 +30,9 @@ impl Snapshot {
         let mut things: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
         let mut add = |kind, lines: Vec<String>| things.entry(kind).or_default().extend(lines);
         add("mount", mounts()?);
-        add(
-            "link",
-            command("ip", &["-o", "link"], |l| {
-                l.split(": ").nth(1).map(str::to_owned)
-            }),
-        );
-        add(
-            "address",
-            command("ip", &["-o", "address"], |l| {
-                l.split("valid_lft").next().map(str::to_owned)
-            }),
-        );
-        add(
-            "route",
-            command("ip", &["route", "show", "table", "all"], |l| {
-                Some(l.to_owned())
-            }),
-        );
+        add("link", command("ip", &["-o", "link"], |l| l.split(": ").nth(1).map(str::to_owned)));
+        add("address", command("ip", &["-o", "address"], |l| l.split("valid_lft").next().map(str::to_owned)));
+        add("route", command("ip", &["route", "show", "table", "all"], |l| Some(l.to_owned())));
         add(
             "route",
             command("ip", &["-6", "route", "show", "table", "all"], |l| {
@@ -58,39 +43,16 @@ impl Snapshot {
         add("network namespace", names("/run/netns"));
         add("nftables line", numbered("nft", &["list", "ruleset"]));
         for program in ["iptables-save", "ip6tables-save"] {
-            add(
-                "iptables line",
-                command(program, &[], |l| {
-                    (!l.starts_with('#')).then(|| l.to_owned())
-                }),
-            );
+            add("iptables line", command(program, &[], |l| (!l.starts_with('#')).then(|| l.to_owned())));
         }
         add("kernel setting", settings());
-        for folder in [
-            "/etc",
-            "/etc/cni",
-            "/run",
-            "/run/containerd",
-            "/var/lib",
-            "/var/log",
-            "/var/run",
-            "/opt",
-            "/usr/libexec",
-        ] {
+        for folder in
+            ["/etc", "/etc/cni", "/run", "/run/containerd", "/var/lib", "/var/log", "/var/run", "/opt", "/usr/libexec"]
+        {
             add("file", names(folder));
         }
-        add(
-            "file",
-            state
-                .parent()
-                .map(|cache| names(&cache.to_string_lossy()))
-                .unwrap_or_default(),
-        );
-        Ok(Self {
-            processes: processes(),
-            things,
-            cgroups: cgroups()?,
-        })
+        add("file", state.parent().map(|cache| names(&cache.to_string_lossy())).unwrap_or_default());
+        Ok(Self { processes: processes(), things, cgroups: cgroups()? })
     }
 
     /// What is different now, one line for each thing.
@@ -101,37 +63,18 @@ impl Snapshot {
             .iter()
             .filter(|(key, _)| !self.processes.contains_key(key) && self.is_orphan(now, key.0))
             .collect();
-        let spaces: BTreeSet<_> = self
-            .processes
-            .values()
-            .map(|p| p.network.as_str())
-            .collect();
+        let spaces: BTreeSet<_> = self.processes.values().map(|p| p.network.as_str()).collect();
         for ((pid, _), process) in orphans {
-            let elsewhere = if spaces.contains(process.network.as_str()) {
-                ""
-            } else {
-                " (in a network namespace)"
-            };
+            let elsewhere = if spaces.contains(process.network.as_str()) { "" } else { " (in a network namespace)" };
             lines.push(format!("new process: {pid} {}{elsewhere}", process.line));
         }
         for (kind, after) in &now.things {
             let before = self.things.get(kind).cloned().unwrap_or_default();
-            lines.extend(
-                after
-                    .difference(&before)
-                    .map(|thing| format!("new {kind}: {thing}")),
-            );
-            lines.extend(
-                before
-                    .difference(after)
-                    .map(|thing| format!("lost {kind}: {thing}")),
-            );
+            lines.extend(after.difference(&before).map(|thing| format!("new {kind}: {thing}")));
+            lines.extend(before.difference(after).map(|thing| format!("lost {kind}: {thing}")));
         }
         // A new cgroup with processes in it is somebody's; one that the cluster left is empty, or its processes show.
-        let left = now
-            .cgroups
-            .difference(&self.cgroups)
-            .filter(|folder| is_empty(Path::new(folder)));
+        let left = now.cgroups.difference(&self.cgroups).filter(|folder| is_empty(Path::new(folder)));
         lines.extend(left.map(|folder| format!("new cgroup: {folder}")));
         lines
     }
@@ -165,28 +108,14 @@ fn processes() -> BTreeMap<(i32, u64), Process> {
             continue;
         };
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let parent = status
-            .lines()
-            .find_map(|l| l.strip_prefix("PPid:")?.trim().parse().ok())
-            .unwrap_or(0);
+        let parent = status.lines().find_map(|l| l.strip_prefix("PPid:")?.trim().parse().ok()).unwrap_or(0);
         // Kernel threads come and go as they like, and what has ended waits for its parent alone.
         if state == 'Z' || pid == 2 || parent == 2 {
             continue;
         }
-        let line = fs::read_to_string(format!("/proc/{pid}/cmdline"))
-            .unwrap_or_default()
-            .replace('\0', " ");
-        let network = fs::read_link(format!("/proc/{pid}/ns/net"))
-            .map(|l| l.display().to_string())
-            .unwrap_or_default();
-        found.insert(
-            (pid, started),
-            Process {
-                parent,
-                line,
-                network,
-            },
-        );
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " ");
+        let network = fs::read_link(format!("/proc/{pid}/ns/net")).map(|l| l.display().to_string()).unwrap_or_default();
+        found.insert((pid, started), Process { parent, line, network });
     }
     found
 }
@@ -194,16 +123,7 @@ fn processes() -> BTreeMap<(i32, u64), Process> {
 fn mounts() -> Result<Vec<String>> {
     let text = fs::read_to_string("/proc/self/mountinfo")?;
     // Root, place and what is mounted; the numbers in front change.
-    Ok(text
-        .lines()
-        .map(|l| {
-            l.split(' ')
-                .skip(3)
-                .filter(|f| !f.contains(':'))
-                .collect::<Vec<_>>()
-                .join(" ")
-        })
-        .collect())
+    Ok(text.lines().map(|l| l.split(' ').skip(3).filter(|f| !f.contains(':')).collect::<Vec<_>>().join(" ")).collect())
 }
 
 fn command(program: &str, args: &[&str], line: impl Fn(&str) -> Option<String>) -> Vec<String> {
@@ -217,10 +137,7 @@ fn numbered(program: &str, args: &[&str]) -> Vec<String> {
     for line in command(program, args, |l| Some(l.trim().to_owned())) {
         *counts.entry(line).or_default() += 1;
     }
-    counts
-        .into_iter()
-        .map(|(line, count)| format!("{line} × {count}"))
-        .collect()
+    counts.into_iter().map(|(line, count)| format!("{line} × {count}")).collect()
 }
 
 fn settings() -> Vec<String> {
@@ -239,20 +156,14 @@ fn settings() -> Vec<String> {
         "net/netfilter/nf_conntrack_max",
     ];
     let read = |name| fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
-    names
-        .iter()
-        .map(|name| format!("{name} = {}", read(name).trim()))
-        .collect()
+    names.iter().map(|name| format!("{name} = {}", read(name).trim())).collect()
 }
 
 fn names(folder: &str) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
-    entries
-        .flatten()
-        .map(|e| e.path().display().to_string())
-        .collect()
+    entries.flatten().map(|e| e.path().display().to_string()).collect()
 }
 
 fn cgroups() -> Result<BTreeSet<String>> {
@@ -274,7 +185,5 @@ fn is_empty(folder: &Path) -> bool {
     let below = fs::read_dir(folder).into_iter().flatten().flatten();
     folder.exists()
         && own.trim().is_empty()
-        && below
-            .filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()))
-            .all(|e| is_empty(&e.path()))
+        && below.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())).all(|e| is_empty(&e.path()))
 }

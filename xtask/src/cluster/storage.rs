@@ -45,21 +45,13 @@ pub fn objects(real_node: bool) -> Vec<Value> {
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
         scripts,
         class(CLASS, PROVISIONER, "WaitForFirstConsumer", real_node),
-        class(
-            SIMULATED_CLASS,
-            "kwok.x-k8s.io/volume",
-            "Immediate",
-            !real_node,
-        ),
+        class(SIMULATED_CLASS, "kwok.x-k8s.io/volume", "Immediate", !real_node),
     ]
 }
 
 /// Starts the provisioner.
 pub fn start(layout: &Layout) -> Result<()> {
-    let (config, helper) = (
-        layout.at("config/storage.json"),
-        layout.at("config/storage-helper.json"),
-    );
+    let (config, helper) = (layout.at("config/storage.json"), layout.at("config/storage-helper.json"));
     let paths = json!({
         "nodePathMap": [
             {"node": super::layout::NODE, "paths": [layout.at("node/volumes")]},
@@ -78,23 +70,20 @@ pub fn start(layout: &Layout) -> Result<()> {
     });
     write_if_changed(&config, &paths.to_string())?;
     write_if_changed(&helper, &pod.to_string())?;
-    Daemon::new(
-        "local-path-provisioner",
-        tools::PROVISIONER.path(&layout.cache)?,
-    )
-    .args([
-        "start".to_owned(),
-        format!("--config={config}"),
-        format!("--helper-pod-file={helper}"),
-        format!("--kubeconfig={}", layout.kubeconfig("provisioner")),
-        format!("--provisioner-name={PROVISIONER}"),
-        format!("--namespace={NAMESPACE}"),
-        "--configmap-name=scripts".to_owned(),
-        "--service-account-name=default".to_owned(),
-        format!("--helper-image={BUSYBOX_IMAGE}"),
-    ])
-    .input(config)
-    .input(helper)
-    .input(layout.kubeconfig("provisioner"))
-    .ensure(layout)
+    Daemon::new("local-path-provisioner", tools::PROVISIONER.path(&layout.cache)?)
+        .args([
+            "start".to_owned(),
+            format!("--config={config}"),
+            format!("--helper-pod-file={helper}"),
+            format!("--kubeconfig={}", layout.kubeconfig("provisioner")),
+            format!("--provisioner-name={PROVISIONER}"),
+            format!("--namespace={NAMESPACE}"),
+            "--configmap-name=scripts".to_owned(),
+            "--service-account-name=default".to_owned(),
+            format!("--helper-image={BUSYBOX_IMAGE}"),
+        ])
+        .input(config)
+        .input(helper)
+        .input(layout.kubeconfig("provisioner"))
+        .ensure(layout)
 }

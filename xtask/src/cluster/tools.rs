@@ -20,11 +20,7 @@ pub struct Tool {
 }
 
 const fn kubernetes(name: &'static str, package: &'static str) -> Tool {
-    Tool {
-        name,
-        module: "kubernetes",
-        package,
-    }
+    Tool { name, module: "kubernetes", package }
 }
 
 /// The store under the API server.
@@ -32,10 +28,8 @@ pub const ETCD: Tool = kubernetes("etcd", "go.etcd.io/etcd/server/v3");
 /// The API server.
 pub const API_SERVER: Tool = kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver");
 /// The controller manager.
-pub const CONTROLLER_MANAGER: Tool = kubernetes(
-    "kube-controller-manager",
-    "k8s.io/kubernetes/cmd/kube-controller-manager",
-);
+pub const CONTROLLER_MANAGER: Tool =
+    kubernetes("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager");
 /// The scheduler.
 pub const SCHEDULER: Tool = kubernetes("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler");
 /// The node's agent.
@@ -45,23 +39,12 @@ pub const KUBE_PROXY: Tool = kubernetes("kube-proxy", "k8s.io/kubernetes/cmd/kub
 /// The command line client.
 pub const KUBECTL: Tool = kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl");
 /// The package manager.
-pub const HELM: Tool = Tool {
-    name: "helm",
-    module: "helm",
-    package: "helm.sh/helm/v4/cmd/helm",
-};
+pub const HELM: Tool = Tool { name: "helm", module: "helm", package: "helm.sh/helm/v4/cmd/helm" };
 /// The simulator of nodes.
-pub const KWOK: Tool = Tool {
-    name: "kwok",
-    module: "kwok",
-    package: "sigs.k8s.io/kwok/cmd/kwok",
-};
+pub const KWOK: Tool = Tool { name: "kwok", module: "kwok", package: "sigs.k8s.io/kwok/cmd/kwok" };
 /// The provisioner of volumes on the real node.
-pub const PROVISIONER: Tool = Tool {
-    name: "local-path-provisioner",
-    module: "storage",
-    package: "github.com/rancher/local-path-provisioner",
-};
+pub const PROVISIONER: Tool =
+    Tool { name: "local-path-provisioner", module: "storage", package: "github.com/rancher/local-path-provisioner" };
 
 impl Tool {
     /// Where the program lies once it is built.
@@ -80,26 +63,15 @@ impl Tool {
         if path.exists() {
             return Ok(path);
         }
-        step(
-            &format!(
-                "{}: building from its Go module, on first use only",
-                self.name
-            ),
-            || self.build(cache, &path),
-        )?;
+        step(&format!("{}: building from its Go module, on first use only", self.name), || self.build(cache, &path))?;
         Ok(path)
     }
 
     fn key(&self) -> Result<String> {
         let source = source(self.module);
-        let sums = Run::new("sha256sum")
-            .args([source.join("go.mod"), source.join("go.sum")])
-            .output()?;
+        let sums = Run::new("sha256sum").args([source.join("go.mod"), source.join("go.sum")]).output()?;
         // Both digests, not the file names beside them, so that every clone of the same commit agrees.
-        let digests: Vec<&str> = sums
-            .lines()
-            .filter_map(|l| l.split_whitespace().next())
-            .collect();
+        let digests: Vec<&str> = sums.lines().filter_map(|l| l.split_whitespace().next()).collect();
         let digest = Run::new("sha256sum").input(digests.join("\n")).output()?;
         Ok(digest.chars().take(12).collect())
     }
@@ -108,8 +80,7 @@ impl Tool {
         go_is_installed()?;
         let home = self.home(cache)?;
         let source = home.join("src");
-        fs::create_dir_all(&source)
-            .with_context(|| format!("cannot create {}", source.display()))?;
+        fs::create_dir_all(&source).with_context(|| format!("cannot create {}", source.display()))?;
         for file in ["go.mod", "go.sum"] {
             fs::copy(self::source(self.module).join(file), source.join(file))?;
         }
@@ -139,15 +110,8 @@ impl Tool {
         let mut flags = "-s -w".to_owned();
         if self.module == "kubernetes" {
             let mut parts = KUBERNETES.trim_start_matches('v').split('.');
-            let (major, minor) = (
-                parts.next().unwrap_or_default(),
-                parts.next().unwrap_or_default(),
-            );
-            for (name, value) in [
-                ("gitVersion", KUBERNETES),
-                ("gitMajor", major),
-                ("gitMinor", minor),
-            ] {
+            let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            for (name, value) in [("gitVersion", KUBERNETES), ("gitMajor", major), ("gitMinor", minor)] {
                 flags.push_str(&format!(" -X k8s.io/component-base/version.{name}={value}"));
             }
         }
@@ -167,12 +131,8 @@ impl Tool {
         let kept = home.join("stages");
         fs::create_dir_all(&kept)?;
         for (index, stage) in STAGES.iter().enumerate() {
-            let text = fs::read(stages.join(stage)).with_context(|| {
-                format!(
-                    "kwok's module has no {stage}; see {}",
-                    cache.logs().display()
-                )
-            })?;
+            let text = fs::read(stages.join(stage))
+                .with_context(|| format!("kwok's module has no {stage}; see {}", cache.logs().display()))?;
             fs::write(kept.join(format!("{index}.yaml")), text)?;
         }
         Ok(())
@@ -198,27 +158,14 @@ fn source(module: &str) -> PathBuf {
 
 /// The clone that this program was built from.
 pub fn repository() -> PathBuf {
-    let manifest =
-        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    Path::new(&manifest)
-        .parent()
-        .map(Path::to_path_buf)
-        .unwrap_or_default()
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&manifest).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
 fn go_is_installed() -> Result<()> {
     let advice = "install Go 1.26 or newer: the cluster's programs are built from Go modules";
-    let version = Run::new("go")
-        .env("GOTOOLCHAIN", "local")
-        .args(["env", "GOVERSION"])
-        .advice(advice)
-        .output()?;
-    let minor = version
-        .trim()
-        .trim_start_matches("go1.")
-        .split('.')
-        .next()
-        .and_then(|m| m.parse::<u32>().ok());
+    let version = Run::new("go").env("GOTOOLCHAIN", "local").args(["env", "GOVERSION"]).advice(advice).output()?;
+    let minor = version.trim().trim_start_matches("go1.").split('.').next().and_then(|m| m.parse::<u32>().ok());
     if minor.is_some_and(|m| m < 26) {
         bail!("{} is installed; {advice}", version.trim());
     }

@@ -13,6 +13,8 @@ pub struct Wanted {
     pub node: bool,
     /// How many simulated nodes there are.
     pub simulated: u32,
+    /// Whether requests to the API server are logged.
+    pub audit: bool,
     /// The kubeconfig of a cluster that was there before; then there is nothing else.
     pub kubeconfig: Option<String>,
 }
@@ -24,19 +26,18 @@ impl Wanted {
         let Ok(text) = fs::read_to_string(&path) else {
             return Ok(None);
         };
-        let value: Value =
-            serde_json::from_str(&text).with_context(|| format!("{path} is damaged"))?;
+        let value: Value = serde_json::from_str(&text).with_context(|| format!("{path} is damaged"))?;
         Ok(Some(Self {
             node: value["node"].as_bool().unwrap_or(false),
             simulated: value["simulated"].as_u64().unwrap_or(0) as u32,
+            audit: value["audit"].as_bool().unwrap_or(false),
             kubeconfig: value["kubeconfig"].as_str().map(str::to_owned),
         }))
     }
 
     /// Keeps it.
     pub fn write(&self, layout: &Layout) -> Result<()> {
-        let value =
-            json!({"node": self.node, "simulated": self.simulated, "kubeconfig": self.kubeconfig});
+        let value = json!({"node": self.node, "simulated": self.simulated, "kubeconfig": self.kubeconfig});
         write_if_changed(&layout.at("wanted.json"), &value.to_string())
     }
 }

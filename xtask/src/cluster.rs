@@ -24,6 +24,7 @@ use crate::run::{step, wait_until};
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 pub use layout::Layout;
+use layout::NODE;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -238,6 +239,9 @@ fn start(layout: &Layout, wanted: &Wanted) -> Result<()> {
     objects::ensure(layout, wanted.node)?;
     if wanted.node {
         storage::start(layout)?;
+    } else {
+        // Of the same cluster, with a real node before.
+        layout.kubectl().args(["delete", "node", NODE, "--ignore-not-found", "--wait=false"]).quiet()?;
     }
     simulated::ensure(layout, wanted.simulated)?;
     let up = status::look(layout, wanted)?.iter().all(|p| p.up);

@@ -1,14 +1,12 @@
 //! Taking the cluster down, whatever state it is in: nothing is left behind but the caches.
 
-use super::layout::{CGROUP, LINK, Layout};
-use super::node::hierarchies;
-use super::process;
-use crate::run::wait_until;
+use super::layout::Layout;
+use super::{node, process};
 use anyhow::{Context, Result};
 use rustix::mount::{UnmountFlags, unmount};
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -16,8 +14,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Takes everything down. Each part looks at the world, so it can be done again after any interruption.
 pub fn down(layout: &Layout) -> Result<()> {
     end_processes(layout)?;
-    remove_link(layout)?;
-    remove_cgroups()?;
+    node::remove(layout)?;
     unmount_leftovers(layout)?;
     remove_state(layout)
 }
@@ -37,40 +34,6 @@ fn end_processes(layout: &Layout) -> Result<()> {
         process::end(&processes, LIMIT)?;
     }
     Ok(())
-}
-
-/// The link goes with the box's network, but the kernel takes its time over that.
-fn remove_link(layout: &Layout) -> Result<()> {
-    let link = PathBuf::from(format!("/sys/class/net/{LINK}"));
-    if link.exists() {
-        layout.run("ip").args(["link", "delete", LINK]).succeeds();
-    }
-    wait_until(&format!("the link {LINK} is gone"), LIMIT, || Ok(!link.exists()))
-}
-
-/// Containers of the box died with it; a cgroup can go once the last of its processes is reaped.
-fn remove_cgroups() -> Result<()> {
-    for hierarchy in hierarchies()? {
-        let folder = hierarchy.join(CGROUP);
-        wait_until(&format!("the cgroup {} is empty", folder.display()), LIMIT, || Ok(remove_cgroup(&folder)))?;
-    }
-    Ok(())
-}
-
-fn remove_cgroup(folder: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return true;
-    };
-    let mut gone = true;
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            gone &= remove_cgroup(&entry.path());
-        }
-    }
-    gone && match fs::remove_dir(folder) {
-        Ok(()) => true,
-        Err(error) => error.kind() == ErrorKind::NotFound,
-    }
 }
 
 /// The node mounts in its box alone. Should anything be mounted in the state folder all the same, what lies behind

@@ -15,8 +15,12 @@ use crate::run::{Run, wait_until};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::fs;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// How long the kernel may take to clear up.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Where containerd listens, inside the box.
 const CONTAINERD: &str = "/run/containerd/containerd.sock";
@@ -39,6 +43,9 @@ pub fn init(layout: &Layout) -> Result<Option<i32>> {
 
 /// Opens the box unless it is open, and returns its init process.
 pub fn ensure_box(layout: &Layout) -> Result<i32> {
+    if let Some(other) = elsewhere(layout)? {
+        bail!("the cluster in {} has a real node on this machine: take it down first", other.display());
+    }
     let script = layout.at("config/node-box.sh");
     write_if_changed(&script, &box_script(layout)?)?;
     fs::create_dir_all(layout.at("node"))?;
@@ -319,12 +326,44 @@ fn ensure_cgroups() -> Result<()> {
     Ok(())
 }
 
-/// Takes the real node away from a cluster that goes on without it.
+/// The state folder of another cluster whose real node is on this machine: there is room for one.
+pub fn elsewhere(layout: &Layout) -> Result<Option<PathBuf>> {
+    let is_other = |p: &process::Process| p.component == "node-box" && p.state != layout.state();
+    Ok(process::find_all()?.into_iter().find(is_other).map(|p| p.state))
+}
+
+/// Takes the real node away, if there is one: the box, and what lies outside of it.
 pub fn remove(layout: &Layout) -> Result<()> {
-    let Some(init) = process::of(layout, "node-box", "tini")? else {
+    if let Some(init) = process::of(layout, "node-box", "tini")? {
+        process::end([&init], LIMIT)?;
+    }
+    if !rustix::process::geteuid().is_root() || elsewhere(layout)?.is_some() {
         return Ok(());
-    };
-    process::end([&init], Duration::from_secs(20))?;
-    layout.kubectl().args(["delete", "node", NODE, "--ignore-not-found", "--wait=false"]).succeeds();
+    }
+    // The link goes with the box's network, but the kernel takes its time over that.
+    let link = PathBuf::from(format!("/sys/class/net/{LINK}"));
+    if link.exists() {
+        layout.run("ip").args(["link", "delete", LINK]).succeeds();
+    }
+    wait_until(&format!("the link {LINK} is gone"), LIMIT, || Ok(!link.exists()))?;
+    // The containers died with the box; a cgroup can go once the last of its processes is reaped.
+    for hierarchy in hierarchies()? {
+        let folder = hierarchy.join(CGROUP);
+        wait_until(&format!("the cgroup {} is empty", folder.display()), LIMIT, || Ok(remove_cgroup(&folder)))?;
+    }
     Ok(())
+}
+
+fn remove_cgroup(folder: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return true };
+    let mut gone = true;
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            gone &= remove_cgroup(&entry.path());
+        }
+    }
+    gone && match fs::remove_dir(folder) {
+        Ok(()) => true,
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    }
 }

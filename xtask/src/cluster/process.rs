@@ -7,12 +7,13 @@ use super::layout::{Layout, MARK, MARK_COMPONENT, MARK_SPEC};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub struct Process {
     pub spec: String,
     /// The program that runs.
     pub program: PathBuf,
+    /// The state folder of the cluster that it belongs to.
+    pub state: PathBuf,
     /// When it was started, in ticks since the machine was: with the pid, this names one process for good.
     started: u64,
 }
@@ -159,6 +162,11 @@ impl Daemon {
 
 /// Every process that carries this cluster's mark.
 pub fn find(layout: &Layout) -> Result<Vec<Process>> {
+    Ok(find_all()?.into_iter().filter(|p| p.state == layout.state()).collect())
+}
+
+/// Every process that carries any cluster's mark.
+pub fn find_all() -> Result<Vec<Process>> {
     let own = rustix::process::getpid().as_raw_pid();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -169,17 +177,17 @@ pub fn find(layout: &Layout) -> Result<Vec<Process>> {
         if pid == own {
             continue;
         }
-        if let Some(process) = read(pid, layout.state()) {
+        if let Some(process) = read(pid) {
             found.push(process);
         }
     }
     Ok(found)
 }
 
-fn read(pid: i32, state: &Path) -> Option<Process> {
+fn read(pid: i32) -> Option<Process> {
     let mut environment = Vec::new();
     fs::File::open(format!("/proc/{pid}/environ")).ok()?.read_to_end(&mut environment).ok()?;
-    let mut ours = false;
+    let mut state = None;
     let (mut component, mut spec) = (String::new(), String::new());
     for variable in environment.split(|b| *b == 0) {
         let Some(at) = variable.iter().position(|b| *b == b'=') else {
@@ -187,17 +195,18 @@ fn read(pid: i32, state: &Path) -> Option<Process> {
         };
         let (name, value) = (&variable[..at], &variable[at + 1..]);
         if name == MARK.as_bytes() {
-            ours = value == state.as_os_str().as_bytes();
+            state = Some(PathBuf::from(OsStr::from_bytes(value)));
         } else if name == MARK_COMPONENT.as_bytes() {
             component = String::from_utf8_lossy(value).into_owned();
         } else if name == MARK_SPEC.as_bytes() {
             spec = String::from_utf8_lossy(value).into_owned();
         }
     }
+    let state = state?;
     // A process without a program has ended, and at most waits for its parent to notice.
     let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let (_, started) = state_and_start(pid)?;
-    ours.then_some(Process { pid, component, spec, program, started })
+    Some(Process { pid, component, spec, program, state, started })
 }
 
 /// A process's state letter, and when it was started in ticks.

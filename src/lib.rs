@@ -1,6 +1,16 @@
 //! Berth: on-demand workspaces and the supervised sessions that people hold on them, as a Kubernetes operator.
 //!
-//! The modules in the order in which data walks through them: [`api`] is what stands in the cluster.
+//! The modules in the order in which data walks through them: [`api`] is what stands in the cluster, [`plan`]
+//! decides, [`cluster`] reads and writes, [`controller`] is the loop, [`app`] puts it together.
 
+pub mod admin;
+#[allow(clippy::duplicated_attributes, reason = "columns of a CRD repeat their types and priorities")]
 pub mod api;
+pub mod app;
+pub mod clock;
+pub mod cluster;
+pub mod controller;
+pub mod install;
 pub mod plan;
+pub mod settings;
+pub mod telemetry;

@@ -1,1 +1,107 @@
-fn main() {}
+//! The command line of Berth.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use berth::install::{self, Installation};
+use berth::settings::Settings;
+use berth::{app, plan, telemetry};
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+/// On-demand workspaces and supervised sessions on Kubernetes.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  berth operator --log-format text         run against the cluster of KUBECONFIG
+  berth manifests crds | kubectl apply --server-side -f -
+  berth manifests install --image berth-operator:dev | kubectl apply -f -"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reconcile Workspaces and Sessions until stopped.
+    Operator(Settings),
+    /// Print the manifests that install Berth.
+    #[command(subcommand)]
+    Manifests(Manifests),
+    /// Print the parts of the documentation that are made from the code.
+    #[command(subcommand, hide = true)]
+    Docs(Docs),
+}
+
+#[derive(Subcommand)]
+enum Manifests {
+    /// The custom resource definitions; with --dir, a file each.
+    Crds {
+        /// Write the files here instead of printing.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+    /// The operator with its permissions.
+    Install(Installation),
+}
+
+#[derive(Subcommand)]
+enum Docs {
+    /// The matrix of phases and events.
+    States,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            // Before the logger is up, and for a person at a terminal, the words alone.
+            let _ = writeln!(std::io::stderr(), "berth: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Operator(settings) => {
+            telemetry::start(settings.log_format, &settings.log).context("cannot start logging")?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            runtime.block_on(app::operator(settings))
+        }
+        Command::Manifests(Manifests::Crds { dir: None }) => {
+            install::crds().iter().try_for_each(|(_, crd)| print(&yaml(crd)?))
+        }
+        Command::Manifests(Manifests::Crds { dir: Some(dir) }) => {
+            for (name, crd) in install::crds() {
+                let path = dir.join(name);
+                std::fs::write(&path, yaml(&crd)?).with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            Ok(())
+        }
+        Command::Manifests(Manifests::Install(installation)) => {
+            install::manifests(&installation).iter().try_for_each(|object| print(&yaml(object)?))
+        }
+        Command::Docs(Docs::States) => print(&plan::phase::table()),
+    }
+}
+
+fn yaml<T: Serialize>(object: &T) -> anyhow::Result<String> {
+    let text = serde_saphyr::to_string(object).context("cannot write YAML")?;
+    Ok(format!("---\n{text}"))
+}
+
+/// Prints to standard output. A reader that has gone, such as `head`, is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

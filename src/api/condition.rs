@@ -150,10 +150,7 @@ mod tests {
     use chrono::{DateTime, TimeDelta};
 
     fn claims(status: Status) -> Vec<Claim> {
-        vec![
-            Claim::new(Type::Ready, status, "Because", "so"),
-            Claim::holds(Type::Admitted, "SlotGranted", ""),
-        ]
+        vec![Claim::new(Type::Ready, status, "Because", "so"), Claim::holds(Type::Admitted, "SlotGranted", "")]
     }
 
     #[test]

@@ -21,7 +21,8 @@ pub struct Seen {
 /// The last activity of a session that is usable since `ready`: the latest of `readyAt`, what the observer wrote, and,
 /// where the policy allows it, the keepalive. A signal from the future counts as now.
 pub fn seen(session: &Session, ready: Option<Instant>, allow_keep_alive: bool, now: Instant) -> Seen {
-    let observed = session.status.as_ref().and_then(|status| status.activity.as_ref()).and_then(|activity| activity.last_at);
+    let observed =
+        session.status.as_ref().and_then(|status| status.activity.as_ref()).and_then(|activity| activity.last_at);
     let kept_alive = session.spec.keep_alive_at.filter(|_| allow_keep_alive);
     let signals = [observed, kept_alive];
     let ahead = signals.into_iter().flatten().max().map(|latest| latest - now);

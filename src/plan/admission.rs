@@ -55,12 +55,18 @@ impl Blocker {
     /// A sentence for people.
     pub fn message(&self) -> String {
         match self {
-            Self::WorkspaceNotFound(name) => format!("waiting for Workspace {name}: it does not exist in this namespace"),
-            Self::PolicyNotFound(name) => format!("waiting for SessionPolicy {name}: the Workspace names it, and it does not exist in this namespace"),
+            Self::WorkspaceNotFound(name) => {
+                format!("waiting for Workspace {name}: it does not exist in this namespace")
+            }
+            Self::PolicyNotFound(name) => format!(
+                "waiting for SessionPolicy {name}: the Workspace names it, and it does not exist in this namespace"
+            ),
             Self::PolicyInvalid(why) => format!("waiting for a policy that can be read: {why}"),
             Self::TemplateInvalid(why) => format!("waiting for a valid template: {why}"),
             Self::Maintenance => "waiting for the end of the Workspace's maintenance".to_owned(),
-            Self::VolumesInUse(holder) => format!("waiting for your volumes of this Workspace: {holder} still holds them"),
+            Self::VolumesInUse(holder) => {
+                format!("waiting for your volumes of this Workspace: {holder} still holds them")
+            }
             Self::NoSlot(1) => "waiting for the slot: the Workspace takes one session at a time".to_owned(),
             Self::NoSlot(slots) => format!("waiting for a slot: the Workspace takes {slots} sessions at a time"),
         }
@@ -69,9 +75,10 @@ impl Blocker {
     /// Whether somebody should look, or waiting is all there is to do.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::WorkspaceNotFound(_) | Self::PolicyNotFound(_) | Self::PolicyInvalid(_) | Self::TemplateInvalid(_) => {
-                Severity::Warning
-            }
+            Self::WorkspaceNotFound(_)
+            | Self::PolicyNotFound(_)
+            | Self::PolicyInvalid(_)
+            | Self::TemplateInvalid(_) => Severity::Warning,
             Self::Maintenance | Self::VolumesInUse(_) | Self::NoSlot(_) => Severity::Normal,
         }
     }
@@ -93,7 +100,12 @@ pub struct Candidate<'a> {
 ///
 /// # Errors
 /// What it waits for.
-pub fn turn(candidate: Candidate<'_>, rivals: &[Rival], slots: i32, template: Option<&Template>) -> Result<(), Blocker> {
+pub fn turn(
+    candidate: Candidate<'_>,
+    rivals: &[Rival],
+    slots: i32,
+    template: Option<&Template>,
+) -> Result<(), Blocker> {
     let exclusive_user = template.is_some_and(template::retains);
     let holds = |user: &str| rivals.iter().any(|rival| rival.admitted && rival.user == user);
     if exclusive_user && holds(candidate.user) {

@@ -32,7 +32,8 @@ impl Deadline {
 /// gone since `workspace_gone`; the nearest first.
 pub fn deadlines(force: &InForce, ready: Instant, last: Instant, workspace_gone: Option<Instant>) -> Vec<Deadline> {
     let InForce { rules, idle_not_before, max_duration_not_before } = force;
-    let at_least = |deadline: Instant, floor: Option<Instant>| ceil_second(floor.map_or(deadline, |floor| floor.max(deadline)));
+    let at_least =
+        |deadline: Instant, floor: Option<Instant>| ceil_second(floor.map_or(deadline, |floor| floor.max(deadline)));
     let idle = at_least(last + rules.disconnect_after, *idle_not_before);
     let longest = at_least(ready + rules.max_duration, *max_duration_not_before);
     let mut all = vec![

@@ -67,7 +67,11 @@ fn lost(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     match status.phase.as_deref() {
         Some("Failed" | "Succeeded") => {
-            let why = status.reason.clone().or_else(|| statuses(pod).find_map(exit)).unwrap_or_else(|| "it ran to its end".to_owned());
+            let why = status
+                .reason
+                .clone()
+                .or_else(|| statuses(pod).find_map(exit))
+                .unwrap_or_else(|| "it ran to its end".to_owned());
             let more = status.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
             Some(shorten(&format!("pod {name} has stopped for good: {why}{more}")))
         }
@@ -102,7 +106,10 @@ fn container_trouble(status: &ContainerStatus) -> Option<Trouble> {
         }
         ContainerState { terminated: Some(ended), .. } if ended.exit_code != 0 => {
             let reason = ended.reason.clone().unwrap_or_else(|| "ContainerStopped".to_owned());
-            Some(Trouble { message: format!("container {name} stopped with exit code {}: {reason}", ended.exit_code), reason })
+            Some(Trouble {
+                message: format!("container {name} stopped with exit code {}: {reason}", ended.exit_code),
+                reason,
+            })
         }
         _ => None,
     }
@@ -153,7 +160,10 @@ mod tests {
 
     #[test]
     fn a_ready_pod_is_usable() {
-        assert_eq!(health(&pod(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}))), Health::Usable);
+        assert_eq!(
+            health(&pod(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}))),
+            Health::Usable
+        );
     }
 
     #[test]
@@ -170,10 +180,22 @@ mod tests {
     #[test]
     fn the_pods_own_reason_is_told() {
         for (status, reason) in [
-            (json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]}), "Unschedulable"),
-            (json!({"containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ErrImageNeverPull", "message": "not there"}}}]}), "ErrImageNeverPull"),
-            (json!({"initContainerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}), "CrashLoopBackOff"),
-            (json!({"containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]}), "OOMKilled"),
+            (
+                json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]}),
+                "Unschedulable",
+            ),
+            (
+                json!({"containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ErrImageNeverPull", "message": "not there"}}}]}),
+                "ErrImageNeverPull",
+            ),
+            (
+                json!({"initContainerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}),
+                "CrashLoopBackOff",
+            ),
+            (
+                json!({"containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]}),
+                "OOMKilled",
+            ),
         ] {
             match health(&pod(status.clone())) {
                 Health::Troubled(trouble) => assert_eq!(trouble.reason, reason),
@@ -188,6 +210,8 @@ mod tests {
             {"type": "Ready", "status": "True"},
             {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}]}})).unwrap_or_default();
         assert!(matches!(health(&going), Health::Lost(why) if why.contains("EvictionByEvictionAPI")));
-        assert!(matches!(health(&pod(json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}))), Health::Lost(why) if why.contains("Evicted")));
+        assert!(
+            matches!(health(&pod(json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}))), Health::Lost(why) if why.contains("Evicted"))
+        );
     }
 }

@@ -9,8 +9,8 @@ use crate::api::{
     GROUP, MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_UID_LABEL, Session, USER_ANNOTATION, VERSION,
     WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
 };
-use crate::plan::volume::{self, Owner};
 use crate::plan::name;
+use crate::plan::volume::{self, Owner};
 
 /// The pod for `session` by the template of `workspace`.
 pub fn for_session(session: &Session, workspace: &Workspace, template: &Template) -> Value {

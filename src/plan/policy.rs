@@ -129,8 +129,7 @@ fn fit_idle(
 ) -> (TimeDelta, TimeDelta, TimeDelta) {
     let floor = idle.max(warn).unwrap_or_default();
     let notice = DISCONNECT_AFTER - WARN_AFTER;
-    let disconnect =
-        disconnect.unwrap_or(if floor < DISCONNECT_AFTER { DISCONNECT_AFTER } else { floor + notice });
+    let disconnect = disconnect.unwrap_or(if floor < DISCONNECT_AFTER { DISCONNECT_AFTER } else { floor + notice });
     let warn = warn.unwrap_or_else(|| {
         let default = if WARN_AFTER < disconnect { WARN_AFTER } else { disconnect / 3 };
         default.max(idle.unwrap_or_default())
@@ -154,17 +153,24 @@ impl InForce {
     /// `rules` as they take effect at `now` on a session that had `before` in force, was usable since `ready`
     /// and last used at `last`. A deadline that an edit would bring nearer than now plus its warning is held
     /// there; one that was nearer already stays where it was.
-    pub fn succeed(before: Option<&Self>, rules: Rules, ready: Option<Instant>, last: Option<Instant>, now: Instant) -> Self {
+    pub fn succeed(
+        before: Option<&Self>,
+        rules: Rules,
+        ready: Option<Instant>,
+        last: Option<Instant>,
+        now: Instant,
+    ) -> Self {
         let Some(before) = before else {
             return Self { rules, idle_not_before: None, max_duration_not_before: None };
         };
-        let floor = |since: Option<Instant>, old: TimeDelta, new: TimeDelta, held: Option<Instant>, notice: TimeDelta| {
-            let since = since?;
-            let promised = held.map_or(since + old, |held| held.max(since + old));
-            let wanted = since + new;
-            let kept = if old == new { held? } else { ceil_second(now + notice).min(promised) };
-            Some(kept).filter(|kept| *kept > wanted)
-        };
+        let floor =
+            |since: Option<Instant>, old: TimeDelta, new: TimeDelta, held: Option<Instant>, notice: TimeDelta| {
+                let since = since?;
+                let promised = held.map_or(since + old, |held| held.max(since + old));
+                let wanted = since + new;
+                let kept = if old == new { held? } else { ceil_second(now + notice).min(promised) };
+                Some(kept).filter(|kept| *kept > wanted)
+            };
         Self {
             idle_not_before: floor(
                 last,
@@ -276,7 +282,13 @@ mod tests {
     #[test]
     fn tightening_never_ends_a_session_without_its_notice() {
         let old = InForce { rules: Rules::built_in(), idle_not_before: None, max_duration_not_before: None };
-        let tight = Rules { disconnect_after: seconds(30), warn_after: seconds(20), max_duration: seconds(60), warn_before: seconds(15), ..Rules::built_in() };
+        let tight = Rules {
+            disconnect_after: seconds(30),
+            warn_after: seconds(20),
+            max_duration: seconds(60),
+            warn_before: seconds(15),
+            ..Rules::built_in()
+        };
         // Usable for an hour, unused for 10 minutes: both new deadlines have long passed.
         let new = InForce::succeed(Some(&old), tight.clone(), Some(at(0)), Some(at(3000)), at(3600));
         assert_eq!(new.idle_not_before, Some(at(3610)));

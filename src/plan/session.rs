@@ -17,7 +17,8 @@ use crate::api::policy::SessionPolicySpec;
 use crate::api::session::{DesiredState, Phase, WhenFull};
 use crate::api::time::{Instant, from_wire};
 use crate::api::{
-    MANAGED_BY, MANAGED_BY_LABEL, Reason, SESSION_FINALIZER, SESSION_UID_LABEL, Session, SessionStatus, VELERO_EXCLUDE_LABEL, Workspace,
+    MANAGED_BY, MANAGED_BY_LABEL, Reason, SESSION_FINALIZER, SESSION_UID_LABEL, Session, SessionStatus,
+    VELERO_EXCLUDE_LABEL, Workspace,
 };
 use crate::plan::activity::{self, Seen};
 use crate::plan::admission::{self, Blocker, Candidate, Rival};
@@ -155,8 +156,17 @@ pub fn decide(world: &World, now: Instant) -> Plan<Step> {
         Phase::Starting => starting(world, &view, now),
         Phase::Active | Phase::Idle => usable(world, &view, now),
         // A phase that has ended without `endedAt` is refused by the schema.
-        Phase::Disconnected | Phase::Terminated | Phase::Failed => Plan { steps: Vec::new(), notes: Vec::new(), wake: None },
+        Phase::Disconnected | Phase::Terminated | Phase::Failed => {
+            Plan { steps: Vec::new(), notes: Vec::new(), wake: None }
+        }
     }
+}
+
+/// Whether `plan` gives the session a slot that its status does not show yet.
+pub fn promises_slot(world: &World, plan: &Plan<Step>) -> bool {
+    let holds = |status: &SessionStatus| condition::is_true(&status.conditions, Type::Admitted);
+    let gives = |step: &Step| matches!(step, Step::Publish(status) if holds(status));
+    plan.steps.iter().any(gives) && !world.session.status.as_ref().is_some_and(holds)
 }
 
 impl View {
@@ -164,7 +174,8 @@ impl View {
         let phase = before.phase.unwrap_or(Phase::Pending);
         let held = before.policy.as_ref().and_then(|wire| InForce::from_wire(wire).ok());
         let (rules, policy_trouble) = current_rules(world, held.as_ref());
-        let allow_keep_alive = rules.as_ref().or(held.as_ref().map(|held| &held.rules)).is_some_and(|rules| rules.allow_keep_alive);
+        let allow_keep_alive =
+            rules.as_ref().or(held.as_ref().map(|held| &held.rules)).is_some_and(|rules| rules.allow_keep_alive);
         let seen = activity::seen(&world.session, before.ready_at, allow_keep_alive, now);
         let force = match rules {
             Some(rules) => Some(InForce::succeed(held.as_ref(), rules, before.ready_at, seen.last, now)),
@@ -190,7 +201,13 @@ impl View {
 /// The rules that the Workspace's policy gives now, or why it gives none. A session that had a policy does
 /// not fall back to built-in values when that goes.
 fn current_rules(world: &World, held: Option<&InForce>) -> (Option<Rules>, Option<Blocker>) {
-    let wish = world.session.spec.idle.as_ref().and_then(|idle| idle.disconnect_after.as_ref()).and_then(|wish| wish.delta().ok());
+    let wish = world
+        .session
+        .spec
+        .idle
+        .as_ref()
+        .and_then(|idle| idle.disconnect_after.as_ref())
+        .and_then(|wish| wish.delta().ok());
     match &world.policy {
         PolicySource::Found(name, spec) => match Rules::of(name, spec) {
             Ok(rules) => (Some(rules.with_wish(wish)), None),
@@ -209,14 +226,15 @@ fn current_rules(world: &World, held: Option<&InForce>) -> (Option<Rules>, Optio
 /// the condition remembers. One that is being deleted is gone, and so is one of another uid.
 fn workspace_gone(world: &World, before: &SessionStatus, now: Instant) -> Option<Instant> {
     let known = before.workspace.as_ref()?;
-    let stands = world
-        .workspace
-        .as_ref()
-        .is_some_and(|workspace| workspace.metadata.deletion_timestamp.is_none() && workspace.uid().as_deref() == Some(&known.uid));
+    let stands = world.workspace.as_ref().is_some_and(|workspace| {
+        workspace.metadata.deletion_timestamp.is_none() && workspace.uid().as_deref() == Some(&known.uid)
+    });
     if stands {
         return None;
     }
-    Some(condition::find(&before.conditions, Type::WorkspaceMissing).map_or(now, |missing| missing.last_transition_time))
+    Some(
+        condition::find(&before.conditions, Type::WorkspaceMissing).map_or(now, |missing| missing.last_transition_time),
+    )
 }
 
 /// The first cause to end the session, in the order in which causes are weighed, with the words for people.
@@ -227,7 +245,10 @@ fn ending(world: &World, view: &View, now: Instant) -> Option<(Event, String)> {
     }
     if let Some(request) = &view.before.end_request {
         let actor = request.actor.as_ref().map(|actor| format!(" by {actor}")).unwrap_or_default();
-        return Some((Event::EndRequested(request.as_, request.reason), format!("ended{actor}: {}", request.reason.as_str())));
+        return Some((
+            Event::EndRequested(request.as_, request.reason),
+            format!("ended{actor}: {}", request.reason.as_str()),
+        ));
     }
     match session.spec.desired_state {
         DesiredState::Connected => {}
@@ -301,7 +322,8 @@ fn pending(world: &World, view: &View, now: Instant) -> Plan<Step> {
         Ok((workspace, force)) => return launch(world, view, &workspace, &force, now),
         Err(blocker) => blocker,
     };
-    if matches!(blocker, Blocker::NoSlot(_)) && world.session.spec.when_full == WhenFull::Fail
+    if matches!(blocker, Blocker::NoSlot(_))
+        && world.session.spec.when_full == WhenFull::Fail
         && let Next::End(phase, reason) = phase::next(view.phase, Event::NoSlot)
     {
         return end::now(world, view, phase, reason, format!("not launched: {}", blocker.message()), now);
@@ -348,7 +370,9 @@ fn admit(world: &World, view: &View) -> Result<(Arc<Workspace>, InForce), Blocke
 fn refused_template(workspace: &Workspace) -> Option<String> {
     let conditions = &workspace.status.as_ref()?.conditions;
     condition::find(conditions, Type::TemplateValid)
-        .filter(|valid| valid.status == condition::Status::False && valid.observed_generation == workspace.metadata.generation)
+        .filter(|valid| {
+            valid.status == condition::Status::False && valid.observed_generation == workspace.metadata.generation
+        })
         .map(|valid| valid.message.clone())
 }
 
@@ -366,7 +390,12 @@ fn provision(session: &Session, workspace: &Workspace) -> Vec<Step> {
         (Some(template), _) => {
             let namespace = session.namespace().unwrap_or_default();
             let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
-            let owner = Owner { namespace: &namespace, workspace: &name, workspace_uid: &uid, user: session.spec.user.id.as_str() };
+            let owner = Owner {
+                namespace: &namespace,
+                workspace: &name,
+                workspace_uid: &uid,
+                user: session.spec.user.id.as_str(),
+            };
             let claims = template.volume_claims.iter().filter_map(|claim| volume::retained(claim, owner));
             let mut steps: Vec<Step> = claims.map(|claim| Step::EnsureClaim(Box::new(claim))).collect();
             steps.push(Step::EnsurePod(Box::new(pod::for_session(session, workspace, template))));
@@ -382,9 +411,7 @@ fn provision(session: &Session, workspace: &Workspace) -> Vec<Step> {
 
 fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
     let usable = matches!(view.instance, Some((_, Health::Usable))) || world.attempt == Attempt::Reached;
-    if usable
-        && let Next::Go(phase) = phase::next(view.phase, Event::InstanceUsable)
-    {
+    if usable && let Next::Go(phase) = phase::next(view.phase, Event::InstanceUsable) {
         let (status, notes) = status::became_usable(world, view, phase, now);
         let wake = status::next_look(view, &status, now);
         let mut steps = publish(view, status);
@@ -392,7 +419,8 @@ fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
         steps.extend(restamp(world));
         return Plan { steps, notes, wake };
     }
-    let timeout = view.force.as_ref().zip(view.admitted_at()).map(|(force, admitted)| admitted + force.rules.start_timeout);
+    let timeout =
+        view.force.as_ref().zip(view.admitted_at()).map(|(force, admitted)| admitted + force.rules.start_timeout);
     let retry = match &world.attempt {
         Attempt::RetryAt(at, _) if *at > now => Some(*at),
         _ => None,
@@ -400,7 +428,9 @@ fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
     let mut steps = publish(view, status::still_starting(world, view, now));
     steps.extend(mark(&world.session, true));
     if view.instance.is_none() && retry.is_none() {
-        steps.extend(world.workspace.as_deref().map(|workspace| provision(&world.session, workspace)).unwrap_or_default());
+        steps.extend(
+            world.workspace.as_deref().map(|workspace| provision(&world.session, workspace)).unwrap_or_default(),
+        );
     }
     steps.extend(restamp(world));
     let wake = [timeout, retry].into_iter().flatten().min();

@@ -33,7 +33,8 @@ pub fn retains(template: &Template) -> bool {
 
 fn metadata_problems(template: &Template) -> Vec<String> {
     let Some(meta) = &template.metadata else { return Vec::new() };
-    let keys = meta.labels.keys().map(|key| ("labels", key)).chain(meta.annotations.keys().map(|key| ("annotations", key)));
+    let keys =
+        meta.labels.keys().map(|key| ("labels", key)).chain(meta.annotations.keys().map(|key| ("annotations", key)));
     keys.filter(|(_, key)| key.starts_with(RESERVED))
         .map(|(field, key)| format!("spec.template.metadata.{field}[{key}] is reserved: use another key"))
         .collect()
@@ -58,11 +59,15 @@ fn spec_problems(spec: &PodSpec, template: &Template) -> Vec<String> {
         let name = &volume.name;
         refuse(
             volume.host_path.is_some(),
-            &format!("spec.template.spec.volumes[{name}].hostPath is not allowed: use emptyDir or spec.template.volumeClaims"),
+            &format!(
+                "spec.template.spec.volumes[{name}].hostPath is not allowed: use emptyDir or spec.template.volumeClaims"
+            ),
         );
         refuse(
             template.volume_claims.iter().any(|claim| claim.name.as_str() == name),
-            &format!("spec.template.spec.volumes[{name}] and spec.template.volumeClaims[{name}] have the same name: rename one"),
+            &format!(
+                "spec.template.spec.volumes[{name}] and spec.template.volumeClaims[{name}] have the same name: rename one"
+            ),
         );
     }
     for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
@@ -126,11 +131,26 @@ mod tests {
         for (spec, field) in [
             (json!({"hostNetwork": true, "containers": [{"name": "a", "image": "i"}]}), "hostNetwork"),
             (json!({"hostPID": true, "containers": [{"name": "a", "image": "i"}]}), "hostPID"),
-            (json!({"containers": [{"name": "a", "image": "i", "securityContext": {"privileged": true}}]}), "privileged"),
-            (json!({"containers": [{"name": "a", "image": "i", "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}]}), "SYS_ADMIN"),
-            (json!({"containers": [{"name": "a", "image": "i", "ports": [{"containerPort": 1, "hostPort": 1}]}]}), "hostPort"),
-            (json!({"containers": [{"name": "a", "image": "i"}], "volumes": [{"name": "v", "hostPath": {"path": "/"}}]}), "hostPath"),
-            (json!({"initContainers": [{"name": "a", "image": "i", "securityContext": {"privileged": true}}], "containers": [{"name": "b", "image": "i"}]}), "privileged"),
+            (
+                json!({"containers": [{"name": "a", "image": "i", "securityContext": {"privileged": true}}]}),
+                "privileged",
+            ),
+            (
+                json!({"containers": [{"name": "a", "image": "i", "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}]}),
+                "SYS_ADMIN",
+            ),
+            (
+                json!({"containers": [{"name": "a", "image": "i", "ports": [{"containerPort": 1, "hostPort": 1}]}]}),
+                "hostPort",
+            ),
+            (
+                json!({"containers": [{"name": "a", "image": "i"}], "volumes": [{"name": "v", "hostPath": {"path": "/"}}]}),
+                "hostPath",
+            ),
+            (
+                json!({"initContainers": [{"name": "a", "image": "i", "securityContext": {"privileged": true}}], "containers": [{"name": "b", "image": "i"}]}),
+                "privileged",
+            ),
             (json!({"containers": [{"name": "a"}]}), "image"),
             (json!({"containers": []}), "containers"),
             (json!({"containers": "none"}), "PodSpec"),

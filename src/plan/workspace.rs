@@ -149,15 +149,28 @@ fn status(world: &World, before: &WorkspaceStatus, verdict: &Verdict, now: Insta
         }
     };
     let (phase, ready) = match (verdict, &world.missing_policy) {
-        (Verdict::Invalid(why), _) => (WorkspacePhase::Unavailable, Claim::new(Type::Ready, Status::False, "TemplateInvalid", why)),
+        (Verdict::Invalid(why), _) => {
+            (WorkspacePhase::Unavailable, Claim::new(Type::Ready, Status::False, "TemplateInvalid", why))
+        }
         (_, Some(name)) => {
-            let message = format!("spec.policyRef names SessionPolicy {name}, which does not exist: create it, or name another");
+            let message =
+                format!("spec.policyRef names SessionPolicy {name}, which does not exist: create it, or name another");
             (WorkspacePhase::Unavailable, Claim::new(Type::Ready, Status::False, "PolicyNotFound", message))
         }
-        _ if spec.maintenance => (WorkspacePhase::Maintenance, Claim::holds(Type::Ready, "Maintenance", "in maintenance: nothing new is launched")),
-        _ if world.holding >= slots => (WorkspacePhase::InUse, Claim::holds(Type::Ready, "InUse", "all slots are taken")),
-        (Verdict::Untried(_), None) => (WorkspacePhase::Available, Claim::new(Type::Ready, Status::Unknown, "NotTried", "the template has not been tried yet")),
-        (Verdict::Valid(_), None) => (WorkspacePhase::Available, Claim::holds(Type::Ready, "Available", "a slot is free")),
+        _ if spec.maintenance => (
+            WorkspacePhase::Maintenance,
+            Claim::holds(Type::Ready, "Maintenance", "in maintenance: nothing new is launched"),
+        ),
+        _ if world.holding >= slots => {
+            (WorkspacePhase::InUse, Claim::holds(Type::Ready, "InUse", "all slots are taken"))
+        }
+        (Verdict::Untried(_), None) => (
+            WorkspacePhase::Available,
+            Claim::new(Type::Ready, Status::Unknown, "NotTried", "the template has not been tried yet"),
+        ),
+        (Verdict::Valid(_), None) => {
+            (WorkspacePhase::Available, Claim::holds(Type::Ready, "Available", "a slot is free"))
+        }
     };
     let mut claims = vec![template];
     if ready.status == Status::False {
@@ -179,7 +192,11 @@ fn notes(before: &WorkspaceStatus, after: &WorkspaceStatus) -> Vec<Note> {
     let told = condition::find(&before.conditions, Type::Stalled);
     stalled
         .filter(|stalled| told.is_none_or(|told| told.message != stalled.message))
-        .map(|stalled| Note { severity: Severity::Warning, reason: stalled.reason.clone(), message: stalled.message.clone() })
+        .map(|stalled| Note {
+            severity: Severity::Warning,
+            reason: stalled.reason.clone(),
+            message: stalled.message.clone(),
+        })
         .into_iter()
         .collect()
 }

@@ -14,7 +14,14 @@ use crate::plan::policy::{InForce, Rules};
 use crate::plan::{Note, Plan, Severity, shorten};
 
 /// Ends the session at `now`, in `phase` and for `reason`.
-pub(super) fn now(world: &World, view: &View, phase: Phase, reason: Reason, message: String, now: Instant) -> Plan<Step> {
+pub(super) fn now(
+    world: &World,
+    view: &View,
+    phase: Phase,
+    reason: Reason,
+    message: String,
+    now: Instant,
+) -> Plan<Step> {
     let message = shorten(&message);
     let status = status(world, view, phase, reason, &message, now);
     let severity = if phase == Phase::Failed { Severity::Warning } else { Severity::Normal };
@@ -24,7 +31,11 @@ pub(super) fn now(world: &World, view: &View, phase: Phase, reason: Reason, mess
     steps.extend(mark(&world.session, false));
     Plan {
         steps,
-        notes: vec![Note { severity, reason: reason.as_str().to_owned(), message: format!("{}: {message}", phase.as_str()) }],
+        notes: vec![Note {
+            severity,
+            reason: reason.as_str().to_owned(),
+            message: format!("{}: {message}", phase.as_str()),
+        }],
         wake: Some(now + keep_for),
     }
 }

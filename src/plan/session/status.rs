@@ -44,7 +44,8 @@ pub(super) fn waiting(world: &World, view: &View, blocker: &Blocker, now: Instan
 
 /// The events of a wait: one for each new cause.
 pub(super) fn wait_notes(view: &View, blocker: &Blocker) -> Vec<Note> {
-    let told = condition::find(&view.before.conditions, Type::Admitted).is_some_and(|admitted| admitted.reason == blocker.reason());
+    let told = condition::find(&view.before.conditions, Type::Admitted)
+        .is_some_and(|admitted| admitted.reason == blocker.reason());
     if told {
         return Vec::new();
     }
@@ -52,7 +53,13 @@ pub(super) fn wait_notes(view: &View, blocker: &Blocker) -> Vec<Note> {
 }
 
 /// A slot was given: the instance is being made.
-pub(super) fn admitted(world: &World, view: &View, workspace: &Workspace, force: &InForce, now: Instant) -> SessionStatus {
+pub(super) fn admitted(
+    world: &World,
+    view: &View,
+    workspace: &Workspace,
+    force: &InForce,
+    now: Instant,
+) -> SessionStatus {
     let phase = match phase::next(view.phase, Event::SlotGranted) {
         Next::Go(phase) => phase,
         Next::Stay | Next::End(..) => view.phase,
@@ -118,12 +125,23 @@ pub(super) fn became_usable(world: &World, view: &View, phase: Phase, now: Insta
         policy_trouble: view.policy_trouble.clone(),
         workspace_gone: view.workspace_gone,
         seen: crate::plan::activity::Seen { last: Some(ready), ..view.seen },
-        deadlines: view.force.as_ref().map(|force| deadline::deadlines(force, ready, ready, view.workspace_gone)).unwrap_or_default(),
+        deadlines: view
+            .force
+            .as_ref()
+            .map(|force| deadline::deadlines(force, ready, ready, view.workspace_gone))
+            .unwrap_or_default(),
         instance: view.instance.clone(),
     };
     let (status, mut notes) = usable(world, &after, now);
     let place = status.url.clone().map(|url| format!(" at {url}")).unwrap_or_default();
-    notes.insert(0, Note { severity: Severity::Normal, reason: "Active".to_owned(), message: format!("the session can be used{place}") });
+    notes.insert(
+        0,
+        Note {
+            severity: Severity::Normal,
+            reason: "Active".to_owned(),
+            message: format!("the session can be used{place}"),
+        },
+    );
     (status, notes)
 }
 
@@ -141,7 +159,9 @@ pub(super) fn usable(world: &World, view: &View, now: Instant) -> (SessionStatus
     let claims = usable_claims(world, view, warned, now);
     let message = warned.map(Deadline::warning).or_else(|| {
         let trouble = claims.iter().find(|claim| claim.type_ == Type::Ready && claim.status == Status::False);
-        trouble.map(|claim| claim.message.clone()).or_else(|| idle_since.map(|since| format!("no activity since {}", display(since))))
+        trouble
+            .map(|claim| claim.message.clone())
+            .or_else(|| idle_since.map(|since| format!("no activity since {}", display(since))))
     });
     let notes = usable_notes(&view.before, &claims);
     let status = SessionStatus {
@@ -152,7 +172,11 @@ pub(super) fn usable(world: &World, view: &View, now: Instant) -> (SessionStatus
         disconnect_at: nearest.map(|deadline| deadline.at),
         disconnect_reason: nearest.map(|deadline| deadline.reason),
         policy: view.force.as_ref().map(InForce::to_wire).or_else(|| view.before.policy.clone()),
-        instance: view.instance.as_ref().map(|(pod, _)| instance::describe(pod)).or_else(|| view.before.instance.clone()),
+        instance: view
+            .instance
+            .as_ref()
+            .map(|(pod, _)| instance::describe(pod))
+            .or_else(|| view.before.instance.clone()),
         url: url(world, view).or_else(|| view.before.url.clone()),
         ..common(world, view, claims, now)
     };
@@ -217,17 +241,22 @@ fn readiness(view: &View) -> Vec<Claim> {
         }),
         None if view.before.instance.is_some() => troubled(&Trouble {
             reason: "InstanceNotSeen".to_owned(),
-            message: "the instance has not been seen; it counts as there until the API server says otherwise".to_owned(),
+            message: "the instance has not been seen; it counts as there until the API server says otherwise"
+                .to_owned(),
         }),
-        None => vec![Claim::holds(Type::Ready, "EndpointReached", "the endpoint took a connection when the session began")],
+        None => {
+            vec![Claim::holds(Type::Ready, "EndpointReached", "the endpoint took a connection when the session began")]
+        }
     }
 }
 
 /// Conditions that are announced when they begin.
-const ANNOUNCED: [Type; 5] = [Type::EndingSoon, Type::LongRunning, Type::PolicyMissing, Type::WorkspaceMissing, Type::ClockSkew];
+const ANNOUNCED: [Type; 5] =
+    [Type::EndingSoon, Type::LongRunning, Type::PolicyMissing, Type::WorkspaceMissing, Type::ClockSkew];
 
 fn usable_notes(before: &SessionStatus, claims: &[Claim]) -> Vec<Note> {
-    let began = |claim: &&Claim| ANNOUNCED.contains(&claim.type_) && !condition::is_true(&before.conditions, claim.type_);
+    let began =
+        |claim: &&Claim| ANNOUNCED.contains(&claim.type_) && !condition::is_true(&before.conditions, claim.type_);
     let announce = |claim: &Claim| Note {
         severity: Severity::Warning,
         reason: claim.type_.as_str().to_owned(),

@@ -1,0 +1,39 @@
+//! All traffic with the API server: watches and what they fill, the reading of the world, the writes. Nothing
+//! here decides; what is written comes from a plan.
+
+pub mod apply;
+pub mod cache;
+pub mod dial;
+pub mod error;
+pub mod lease;
+pub mod memory;
+pub mod observe;
+pub mod publish;
+pub mod watch;
+
+use std::sync::Arc;
+
+use kube::Client;
+
+use crate::clock::Clock;
+use cache::Stores;
+use lease::Leadership;
+use memory::Memory;
+use publish::Publisher;
+
+/// What reading and writing need: one value for the life of the process.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The connection.
+    pub client: Client,
+    /// What the watches have filled.
+    pub stores: Stores,
+    /// What this process knows and no object says.
+    pub memory: Arc<Memory>,
+    /// Whether this process may still write.
+    pub leadership: Leadership,
+    /// Events.
+    pub publisher: Publisher,
+    /// The time.
+    pub clock: Clock,
+}

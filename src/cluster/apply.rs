@@ -1,0 +1,328 @@
+//! The only writer of objects: executes the steps of a plan, in their order, each safe to take twice. It
+//! never chooses. Every write asks first whether this process may still write, and what it returns enters the
+//! caches at once.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::core::Status as ApiStatus;
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::Cluster;
+use super::dial::dial;
+use super::error::{CallError, belongs, bounded, optional};
+use crate::api::{
+    OPERATOR_MANAGER, SESSION_FINALIZER, Session, USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_UID_LABEL, Workspace,
+};
+use crate::plan::session::{Attempt, Step};
+use crate::plan::workspace::{self, Trial};
+
+/// The fields of a Session's status that the operator writes; the others are the observer's.
+const SESSION_STATUS_FIELDS: [&str; 17] = [
+    "phase",
+    "reason",
+    "message",
+    "startedAt",
+    "readyAt",
+    "idleSince",
+    "disconnectAt",
+    "disconnectReason",
+    "endedAt",
+    "duration",
+    "workspace",
+    "policy",
+    "instance",
+    "url",
+    "conditions",
+    "observedGeneration",
+    "recording",
+];
+
+/// Executes the steps about `session`; returns the session as the last write left it.
+///
+/// # Errors
+/// At the first step that fails. A failed attempt at the instance is remembered first.
+pub async fn session_steps(
+    cluster: &Cluster,
+    session: Arc<Session>,
+    steps: Vec<Step>,
+) -> Result<Arc<Session>, CallError> {
+    let mut current = session;
+    for step in steps {
+        current = session_step(cluster, current, step).await?;
+    }
+    Ok(current)
+}
+
+async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) -> Result<Arc<Session>, CallError> {
+    let namespace = session.namespace().unwrap_or_default();
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &namespace);
+    match step {
+        Step::Publish(status) => {
+            let before = session.status.clone().unwrap_or_default();
+            let patch = json!({
+                "metadata": { "resourceVersion": session.resource_version() },
+                "status": changed_fields(&before, status.as_ref())?,
+            });
+            let written = patch_session(cluster, &session, patch, true).await?;
+            cluster.memory.settle(&session.uid().unwrap_or_default());
+            Ok(written)
+        }
+        Step::Mark { finalizer } => {
+            let mut finalizers: Vec<String> =
+                session.finalizers().iter().filter(|name| *name != SESSION_FINALIZER).cloned().collect();
+            if finalizer {
+                finalizers.push(SESSION_FINALIZER.to_owned());
+            }
+            let patch = json!({ "metadata": {
+                "resourceVersion": session.resource_version(),
+                "labels": { VELERO_EXCLUDE_LABEL: "true" },
+                "finalizers": finalizers,
+            }});
+            patch_session(cluster, &session, patch, false).await
+        }
+        Step::EnsureClaim(claim) => {
+            attempt(cluster, &session, ensure_claim(cluster, &namespace, &claim).await)?;
+            Ok(session)
+        }
+        Step::EnsurePod(pod) => {
+            attempt(cluster, &session, ensure_pod(cluster, &pods, &session, &pod).await)?;
+            cluster.memory.succeeded(&session.uid().unwrap_or_default(), Attempt::None);
+            Ok(session)
+        }
+        Step::Restamp { pod, uid, metadata } => {
+            let mut metadata = *metadata;
+            metadata["uid"] = json!(uid);
+            let patch = json!({ "metadata": metadata });
+            cluster.leadership.check()?;
+            let patched = optional(pods.patch(&pod, &manager(), &Patch::Merge(patch))).await?;
+            if let Some(patched) = patched {
+                cluster.stores.pods.own(patched);
+            }
+            Ok(session)
+        }
+        Step::Dial { host, port } => {
+            let uid = session.uid().unwrap_or_default();
+            match dial(&host, port).await {
+                Ok(()) => cluster.memory.succeeded(&uid, Attempt::Reached),
+                Err(why) => cluster.memory.failed(&uid, why, cluster.clock.now()),
+            }
+            // Either way the planner has something new to decide on.
+            Err(CallError::Attempt)
+        }
+        Step::DeletePod { pod, uid } => {
+            let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..with_uid(&uid) };
+            if let Some(pod) = delete(cluster, &pods, &pod, &params).await? {
+                cluster.stores.pods.own(pod);
+            }
+            cluster.memory.forget_session(&session.uid().unwrap_or_default());
+            Ok(session)
+        }
+        Step::DeleteSession => {
+            let api: Api<Session> = Api::namespaced(cluster.client.clone(), &namespace);
+            delete(cluster, &api, &session.name_any(), &with_uid(&session.uid().unwrap_or_default())).await?;
+            Ok(session)
+        }
+    }
+}
+
+/// Executes the steps about `workspace`.
+///
+/// # Errors
+/// At the first step that fails.
+pub async fn workspace_steps(
+    cluster: &Cluster,
+    workspace: &Workspace,
+    steps: Vec<workspace::Step>,
+) -> Result<(), CallError> {
+    let namespace = workspace.namespace().unwrap_or_default();
+    let api: Api<Workspace> = Api::namespaced(cluster.client.clone(), &namespace);
+    for step in steps {
+        match step {
+            workspace::Step::Try(pod) => {
+                try_template(cluster, &namespace, workspace, &pod).await?;
+                // The answer is a new observation: the planner decides on it.
+                return Err(CallError::Attempt);
+            }
+            workspace::Step::Publish(status) => {
+                let patch = json!({ "metadata": { "resourceVersion": workspace.resource_version() }, "status": to_value(status.as_ref())? });
+                cluster.leadership.check()?;
+                let written =
+                    bounded(api.patch_status(&workspace.name_any(), &manager(), &Patch::Merge(patch))).await?;
+                cluster.stores.workspaces.own(written);
+            }
+            workspace::Step::Delete => {
+                let mut params = with_uid(&workspace.uid().unwrap_or_default());
+                if let Some(preconditions) = params.preconditions.as_mut() {
+                    preconditions.resource_version = workspace.resource_version();
+                }
+                delete(cluster, &api, &workspace.name_any(), &params).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn patch_session(
+    cluster: &Cluster,
+    session: &Session,
+    patch: Value,
+    status: bool,
+) -> Result<Arc<Session>, CallError> {
+    let api: Api<Session> = Api::namespaced(cluster.client.clone(), &session.namespace().unwrap_or_default());
+    let (name, patch) = (session.name_any(), Patch::Merge(patch));
+    cluster.leadership.check()?;
+    let mut written = if status {
+        bounded(api.patch_status(&name, &manager(), &patch)).await?
+    } else {
+        bounded(api.patch(&name, &manager(), &patch)).await?
+    };
+    written.metadata.managed_fields = None;
+    cluster.stores.sessions.own(written.clone());
+    Ok(Arc::new(written))
+}
+
+/// The operator's fields that differ, with an explicit null where one is gone, so that the observer's stay.
+fn changed_fields<T: Serialize>(before: &T, after: &T) -> Result<Map<String, Value>, CallError> {
+    let (before, after) = (to_value(before)?, to_value(after)?);
+    let differs = |field: &&str| before.get(field) != after.get(field);
+    let field = |name: &str| (name.to_owned(), after.get(name).cloned().unwrap_or(Value::Null));
+    Ok(SESSION_STATUS_FIELDS.iter().copied().filter(|name| differs(name)).map(field).collect())
+}
+
+async fn ensure_claim(cluster: &Cluster, namespace: &str, claim: &Value) -> Result<(), CallError> {
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), namespace);
+    let wanted: PersistentVolumeClaim = from_value(claim.clone(), "the retained claim")?;
+    let name = wanted.name_any();
+    let stands = match optional(api.get(&name)).await? {
+        Some(stands) => stands,
+        None => {
+            cluster.leadership.check()?;
+            match bounded(api.create(&PostParams::default(), &wanted)).await {
+                Ok(made) => made,
+                Err(error) if error.is_conflict() => bounded(api.get(&name)).await?,
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    let same = |of: fn(&PersistentVolumeClaim) -> Option<&String>| of(&stands) == of(&wanted);
+    let ours =
+        same(|claim| claim.labels().get(WORKSPACE_UID_LABEL)) && same(|claim| claim.annotations().get(USER_ANNOTATION));
+    if ours {
+        Ok(())
+    } else {
+        Err(CallError::NotOurs(format!("the claim {name} stands and is not this user's: rename or delete it")))
+    }
+}
+
+async fn ensure_pod(cluster: &Cluster, api: &Api<Pod>, session: &Session, pod: &Value) -> Result<(), CallError> {
+    cluster.leadership.check()?;
+    let namespace = session.namespace().unwrap_or_default();
+    let request = post(&format!("/api/v1/namespaces/{namespace}/pods"), pod)?;
+    let made = match bounded(cluster.client.request::<Pod>(request)).await {
+        Ok(made) => made,
+        // Made before, by us or by a predecessor whose answer was lost.
+        Err(error) if error.is_conflict() => {
+            let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+            let stands = bounded(api.get(name)).await?;
+            if !belongs(&stands, &session.uid().unwrap_or_default()) {
+                return Err(CallError::NotOurs(format!("the pod {name} stands and is not this session's: delete it")));
+            }
+            stands
+        }
+        Err(error) => return Err(error),
+    };
+    cluster.stores.pods.own(made);
+    Ok(())
+}
+
+/// Remembers what became of an attempt at the instance. What is worth another attempt, and what is not, the
+/// planner learns from there; only the loss of the lease or of the connection is an error of its own.
+fn attempt(cluster: &Cluster, session: &Session, outcome: Result<(), CallError>) -> Result<(), CallError> {
+    let uid = session.uid().unwrap_or_default();
+    match outcome {
+        Err(error) if error.is_refusal() => {
+            cluster.memory.refused(&uid, error.words());
+            Err(CallError::Attempt)
+        }
+        Err(error @ (CallError::NotOurs(_) | CallError::Api(kube::Error::Api(_)))) => {
+            cluster.memory.failed(&uid, error.words(), cluster.clock.now());
+            Err(CallError::Attempt)
+        }
+        other => other,
+    }
+}
+
+async fn try_template(cluster: &Cluster, namespace: &str, workspace: &Workspace, pod: &Value) -> Result<(), CallError> {
+    let request = post(&format!("/api/v1/namespaces/{namespace}/pods?dryRun=All"), pod)?;
+    let (uid, generation) = (workspace.uid().unwrap_or_default(), workspace.metadata.generation);
+    cluster.leadership.check()?;
+    match bounded(cluster.client.request::<Pod>(request)).await {
+        Ok(_) => cluster.memory.tried(&uid, generation, Trial::Accepted),
+        Err(error) if error.is_refusal() || violates_security(&error) => {
+            cluster.memory.tried(&uid, generation, Trial::Refused(error.words()));
+        }
+        Err(error) => cluster.memory.undecided(&uid, generation, error.words(), cluster.clock.now()),
+    }
+    Ok(())
+}
+
+/// Whether the namespace's Pod Security admission refused the pod; other prohibitions, such as a quota, pass.
+fn violates_security(error: &CallError) -> bool {
+    error.code() == Some(403) && error.words().contains("violates PodSecurity")
+}
+
+/// Deletes what `params` allow; returns the object as it stands if it goes by and by. One that is gone already, or
+/// has become another, needs no deleting.
+async fn delete<K>(cluster: &Cluster, api: &Api<K>, name: &str, params: &DeleteParams) -> Result<Option<K>, CallError>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    cluster.leadership.check()?;
+    match bounded(api.delete(name, params)).await {
+        Ok(answer) => Ok(answer.left()),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) if is_uid_conflict(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a delete was refused because the name is another object's by now.
+fn is_uid_conflict(error: &CallError) -> bool {
+    match error {
+        CallError::Api(kube::Error::Api(status)) => {
+            let ApiStatus { code, message, .. } = status.as_ref();
+            *code == 409 && message.contains("UID")
+        }
+        _ => false,
+    }
+}
+
+fn with_uid(uid: &str) -> DeleteParams {
+    DeleteParams::default().preconditions(Preconditions { uid: Some(uid.to_owned()), resource_version: None })
+}
+
+fn manager() -> PatchParams {
+    PatchParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+fn post(path: &str, body: &Value) -> Result<http::Request<Vec<u8>>, CallError> {
+    let unreadable = |error| CallError::Unreadable { what: "our own request", error };
+    let body = serde_json::to_vec(body).map_err(unreadable)?;
+    http::Request::post(path)
+        .header("content-type", "application/json")
+        .body(body)
+        .map_err(|error| CallError::NotOurs(format!("cannot build the request: {error}")))
+}
+
+fn to_value<T: Serialize>(value: &T) -> Result<Value, CallError> {
+    serde_json::to_value(value).map_err(|error| CallError::Unreadable { what: "our own status", error })
+}
+
+fn from_value<T: DeserializeOwned>(value: Value, what: &'static str) -> Result<T, CallError> {
+    serde_json::from_value(value).map_err(|error| CallError::Unreadable { what, error })
+}

@@ -1,0 +1,240 @@
+//! What the watches have seen, newest version first. A cache takes objects from two sides, the watch and the
+//! answers to our own writes, so that the next decision sees what the last one did. It owns the rule by which
+//! the two are merged, and one index; it asks nobody.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
+use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt};
+
+use crate::api::{SESSION_UID_LABEL, Session, SessionPolicy, Workspace};
+
+/// The caches of all kinds.
+#[derive(Clone)]
+pub struct Stores {
+    /// All Sessions, by Workspace.
+    pub sessions: Cache<Session>,
+    /// All Workspaces.
+    pub workspaces: Cache<Workspace>,
+    /// All SessionPolicies.
+    pub policies: Cache<SessionPolicy>,
+    /// The pods that Berth made, by the uid of their Session.
+    pub pods: Cache<Pod>,
+}
+
+impl Default for Stores {
+    fn default() -> Self {
+        Self {
+            sessions: Cache::new(|session: &Session| {
+                Some(workspace_key(&session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str()))
+            }),
+            workspaces: Cache::new(|_| None),
+            policies: Cache::new(|_| None),
+            pods: Cache::new(|pod: &Pod| pod.labels().get(SESSION_UID_LABEL).cloned()),
+        }
+    }
+}
+
+/// The key under which the sessions of a Workspace are found.
+pub fn workspace_key(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
+}
+
+/// The objects of one kind.
+#[derive(Clone)]
+pub struct Cache<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    reader: Store<K>,
+    inner: Arc<Mutex<Inner<K>>>,
+}
+
+struct Inner<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    writer: Writer<K>,
+    /// The newest resource version that the watch has brought: what is absent and older was deleted.
+    position: u64,
+    index: HashMap<String, HashSet<ObjectRef<K>>>,
+    key: fn(&K) -> Option<String>,
+}
+
+impl<K> Cache<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + 'static,
+    ObjectRef<K>: Hash + Eq,
+{
+    fn new(key: fn(&K) -> Option<String>) -> Self {
+        let writer = Writer::<K>::default();
+        let reader = writer.as_reader();
+        Self { reader, inner: Arc::new(Mutex::new(Inner { writer, position: 0, index: HashMap::new(), key })) }
+    }
+
+    /// The objects, for reading.
+    pub fn reader(&self) -> Store<K> {
+        self.reader.clone()
+    }
+
+    /// The object of this name, if it is known.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        self.reader.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// The objects under `key` of this cache's index.
+    pub fn under(&self, key: &str) -> Vec<Arc<K>> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.index.get(key).into_iter().flatten().filter_map(|object| self.reader.get(object)).collect()
+    }
+
+    /// Takes in what the watch brought. An event that is older than what is known changes nothing.
+    pub fn take(&self, event: &Event<K>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Apply(object) => {
+                inner.position = inner.position.max(version(object));
+                if self.known(object).is_none_or(|known| version(known.as_ref()) <= version(object)) {
+                    inner.put(self.known(object), object);
+                }
+            }
+            Event::Delete(object) => {
+                inner.position = inner.position.max(version(object));
+                if self.known(object).is_some_and(|known| version(known.as_ref()) <= version(object)) {
+                    inner.drop_index(self.known(object));
+                    inner.writer.apply_watcher_event(event);
+                }
+            }
+            // A list replaces everything, also where the versions went backward, as after a restored etcd.
+            Event::Init => {
+                inner.position = 0;
+                inner.writer.apply_watcher_event(event);
+            }
+            Event::InitApply(object) => {
+                inner.position = inner.position.max(version(object));
+                inner.writer.apply_watcher_event(event);
+            }
+            Event::InitDone => {
+                inner.writer.apply_watcher_event(event);
+                inner.index.clear();
+                for object in self.reader.state() {
+                    inner.add_index(&object);
+                }
+            }
+        }
+    }
+
+    /// Takes in what a write of ours returned. An object that is not known and older than what the watch has
+    /// brought was deleted since, and one without finalizers that is being deleted is gone.
+    pub fn own(&self, object: K) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = object.meta().deletion_timestamp.is_some()
+            && object.finalizers().is_empty()
+            && object.meta().deletion_grace_period_seconds.unwrap_or(0) == 0;
+        let newer = match self.known(&object) {
+            Some(known) => version(known.as_ref()) < version(&object),
+            None => inner.position < version(&object),
+        };
+        if newer && !gone {
+            inner.put(self.known(&object), &object);
+        }
+    }
+
+    fn known(&self, object: &K) -> Option<Arc<K>> {
+        self.reader.get(&ObjectRef::from_obj(object))
+    }
+}
+
+impl<K> Inner<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+    ObjectRef<K>: Hash + Eq,
+{
+    fn put(&mut self, known: Option<Arc<K>>, object: &K) {
+        self.drop_index(known);
+        self.writer.apply_watcher_event(&Event::Apply(object.clone()));
+        self.add_index(object);
+    }
+
+    fn add_index(&mut self, object: &K) {
+        if let Some(key) = (self.key)(object) {
+            self.index.entry(key).or_default().insert(ObjectRef::from_obj(object));
+        }
+    }
+
+    fn drop_index(&mut self, known: Option<Arc<K>>) {
+        let Some(known) = known else { return };
+        let Some(key) = (self.key)(&known) else { return };
+        if let Some(objects) = self.index.get_mut(&key) {
+            objects.remove(&ObjectRef::from_obj(known.as_ref()));
+            if objects.is_empty() {
+                self.index.remove(&key);
+            }
+        }
+    }
+}
+
+/// The resource version as a number. Versions of one kind are comparable: etcd's revisions, and a promise since
+/// Kubernetes 1.35 (KEP-5504).
+fn version<K: Resource>(object: &K) -> u64 {
+    object.meta().resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(version: &str, session: &str) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "resourceVersion": version, "labels": {SESSION_UID_LABEL: session}}}))
+            .unwrap_or_default()
+    }
+
+    fn seen(stores: &Stores) -> Option<String> {
+        stores.pods.get("n", "p").and_then(|pod| pod.resource_version())
+    }
+
+    #[test]
+    fn what_we_wrote_is_seen_at_once_and_an_older_event_does_not_undo_it() {
+        let stores = Stores::default();
+        stores.pods.own(pod("10", "s"));
+        stores.pods.take(&Event::Apply(pod("9", "s")));
+        assert_eq!(seen(&stores).as_deref(), Some("10"));
+        assert_eq!(stores.pods.under("s").len(), 1);
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_deletion_does_not_bring_an_object_back() {
+        let stores = Stores::default();
+        stores.pods.take(&Event::Apply(pod("10", "s")));
+        stores.pods.take(&Event::Delete(pod("12", "s")));
+        stores.pods.own(pod("11", "s"));
+        assert_eq!(seen(&stores), None);
+        assert!(stores.pods.under("s").is_empty());
+    }
+
+    #[test]
+    fn a_deletion_does_not_take_what_was_created_anew_since() {
+        let stores = Stores::default();
+        stores.pods.own(pod("20", "s"));
+        stores.pods.take(&Event::Delete(pod("15", "s")));
+        assert_eq!(seen(&stores).as_deref(), Some("20"));
+    }
+
+    #[test]
+    fn a_list_replaces_everything_even_when_versions_go_backward() {
+        let stores = Stores::default();
+        stores.pods.own(pod("20", "s"));
+        stores.pods.take(&Event::Init);
+        stores.pods.take(&Event::InitApply(pod("5", "t")));
+        stores.pods.take(&Event::InitDone);
+        assert_eq!(seen(&stores).as_deref(), Some("5"));
+        assert!(stores.pods.under("s").is_empty());
+        assert_eq!(stores.pods.under("t").len(), 1);
+    }
+}

@@ -1,0 +1,95 @@
+//! What can go wrong between us and the API server, by what is to be done about it.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+
+/// How long one request may take. The lease outlives the renewal deadline by as much, so that no request of a
+/// former leader is under way when the next one begins.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A request that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// This process is not the leader any more.
+    #[error("not the leader any more")]
+    NotLeader,
+    /// No answer in time: whether it was done is not known.
+    #[error("no answer within {} s", CALL_TIMEOUT.as_secs())]
+    NoAnswer,
+    /// The API server or the way to it failed.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// An object stands under the name of ours and is not ours.
+    #[error("{0}")]
+    NotOurs(String),
+    /// The answer or the object cannot be read.
+    #[error("cannot read {what}: {error}")]
+    Unreadable {
+        /// What was to be read.
+        what: &'static str,
+        /// Why not.
+        error: serde_json::Error,
+    },
+    /// Making or reaching the instance failed; the planner has been told, and decides anew.
+    #[error("the instance could not be made or reached")]
+    Attempt,
+}
+
+impl CallError {
+    /// Whether the object has changed since it was observed, so that the decision must be taken anew.
+    pub fn is_conflict(&self) -> bool {
+        self.code() == Some(409)
+    }
+
+    /// Whether the object is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.code() == Some(404)
+    }
+
+    /// Whether the API server refuses the object as it is, now and later.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.code(), Some(400 | 422))
+    }
+
+    /// The API server's own words, or ours.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Api(kube::Error::Api(status)) => status.message.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    /// The HTTP status of the answer, if there was one.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Api(kube::Error::Api(status)) => Some(status.code),
+            _ => None,
+        }
+    }
+}
+
+/// Bounds a request in time.
+pub async fn bounded<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, CallError> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(CallError::NoAnswer),
+    }
+}
+
+/// As [`bounded`], with "not there" as an answer.
+pub async fn optional<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<Option<T>, CallError> {
+    match bounded(call).await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether `pod` belongs to the session of this uid: by its owner, or by the label where somebody took that.
+pub fn belongs(pod: &Pod, session_uid: &str) -> bool {
+    use kube::ResourceExt;
+    let owned = pod.owner_references().iter().any(|owner| owner.uid == session_uid);
+    let foreign = pod.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid != session_uid);
+    owned || (!foreign && pod.labels().get(crate::api::SESSION_UID_LABEL).is_some_and(|uid| uid == session_uid))
+}

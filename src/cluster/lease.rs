@@ -1,0 +1,257 @@
+//! Leadership: who may write. A small lease of our own after client-go's algorithm; docs/adr/0004 says why not a
+//! library. Taking, renewing and giving up all carry the resource version that was observed, and expiry is
+//! counted on this process's monotonic clock from the moment it last saw the lease change, so that clocks may
+//! disagree.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt};
+use tokio::time::Instant;
+
+use super::error::{CallError, bounded, optional};
+use crate::api::time::to_wire_micro;
+use crate::clock::Clock;
+
+/// How long a lease holds after its last renewal.
+const DURATION: Duration = Duration::from_secs(15);
+/// A leader that has not renewed for this long stops writing; a request lasts no longer than the rest.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a leader renews.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// How often another looks.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Whether this process may write, for all who do.
+#[derive(Clone, Default)]
+pub struct Leadership {
+    valid_until: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Leadership {
+    /// # Errors
+    /// When the lease was lost, or was not renewed in time.
+    pub fn check(&self) -> Result<(), CallError> {
+        if self.holds() { Ok(()) } else { Err(CallError::NotLeader) }
+    }
+
+    /// Whether this process may write now.
+    pub fn holds(&self) -> bool {
+        let until = *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn set(&self, until: Option<Instant>) {
+        *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+}
+
+/// One contender for the lease.
+pub struct Contender {
+    api: Api<Lease>,
+    name: String,
+    identity: String,
+    clock: Clock,
+    leadership: Leadership,
+    seen: Option<Seen>,
+}
+
+/// The lease as last observed, and since when it has not changed.
+struct Seen {
+    lease: Lease,
+    since: Instant,
+}
+
+/// What to do about the lease as it stands.
+#[derive(Debug, PartialEq, Eq)]
+enum Move {
+    Create,
+    Take,
+    Renew,
+    Wait,
+}
+
+impl Contender {
+    /// A contender called `identity` for the lease `name` in `namespace`.
+    pub fn new(client: Client, namespace: &str, name: &str, identity: &str, clock: Clock) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            clock,
+            leadership: Leadership::default(),
+            seen: None,
+        }
+    }
+
+    /// What all writers ask before they write.
+    pub fn leadership(&self) -> Leadership {
+        self.leadership.clone()
+    }
+
+    /// Waits until the lease is ours. `report` is told each failure to look.
+    pub async fn acquire(&mut self, mut report: impl FnMut(&CallError)) {
+        loop {
+            match self.step().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => report(&error),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Keeps the lease; returns when it is lost or could not be renewed in time.
+    pub async fn keep(&mut self) {
+        while self.leadership.holds() {
+            tokio::time::sleep(RENEW_EVERY).await;
+            // A renewal that fails is tried again as long as there is time.
+            while self.leadership.holds() {
+                match self.step().await {
+                    Ok(true) => break,
+                    Ok(false) => return,
+                    Err(error) => {
+                        tracing::warn!(%error, "lease not renewed");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        }
+        self.leadership.set(None);
+    }
+
+    /// Gives the lease up, so that another need not wait for it to run out.
+    pub async fn release(&mut self) {
+        self.leadership.set(None);
+        let Some(seen) = self.seen.take() else { return };
+        let mut lease = seen.lease;
+        if let Some(spec) = lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(&self.identity)) {
+            spec.holder_identity = None;
+            spec.renew_time = None;
+            spec.acquire_time = None;
+            if let Err(error) = bounded(self.api.replace(&self.name, &PostParams::default(), &lease)).await {
+                tracing::warn!(%error, "lease not given up");
+            }
+        }
+    }
+
+    /// One look and one move; whether the lease is ours afterwards.
+    async fn step(&mut self) -> Result<bool, CallError> {
+        let asked = Instant::now();
+        // A leader renews what it last wrote, without looking first; another writer shows as a conflict.
+        if !self.leadership.holds() {
+            self.look().await?;
+        }
+        let chosen = choose(self.seen.as_ref(), &self.identity, asked);
+        let written = match chosen {
+            Move::Wait => {
+                self.leadership.set(None);
+                return Ok(false);
+            }
+            Move::Create => bounded(self.api.create(&PostParams::default(), &self.lease(None))).await,
+            Move::Take | Move::Renew => {
+                let lease = self.lease(self.seen.as_ref().map(|seen| (&seen.lease, chosen == Move::Take)));
+                bounded(self.api.replace(&self.name, &PostParams::default(), &lease)).await
+            }
+        };
+        match written {
+            Ok(lease) => {
+                self.seen = Some(Seen { lease, since: asked });
+                self.leadership.set(Some(asked + RENEW_DEADLINE));
+                Ok(true)
+            }
+            Err(error) if error.is_conflict() || error.is_not_found() => {
+                self.look().await?;
+                let ours = matches!(choose(self.seen.as_ref(), &self.identity, asked), Move::Renew);
+                if !ours {
+                    self.leadership.set(None);
+                }
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), CallError> {
+        let lease = optional(self.api.get(&self.name)).await?;
+        let unchanged = |seen: &Seen, lease: &Lease| seen.lease.resource_version() == lease.resource_version();
+        self.seen = match (self.seen.take(), lease) {
+            (_, None) => None,
+            (Some(seen), Some(lease)) if unchanged(&seen, &lease) => Some(seen),
+            (_, Some(lease)) => Some(Seen { lease, since: Instant::now() }),
+        };
+        Ok(())
+    }
+
+    /// The lease as we want it: new, or the one that was observed, taken over or renewed.
+    fn lease(&self, from: Option<(&Lease, bool)>) -> Lease {
+        let now = to_wire_micro(self.clock.now());
+        let mut lease = from.map(|(lease, _)| lease.clone()).unwrap_or_default();
+        lease.metadata.name = Some(self.name.clone());
+        lease.metadata.managed_fields = None;
+        let taken = from.is_none_or(|(_, taken)| taken);
+        let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
+        if taken {
+            let before = spec.lease_transitions;
+            spec.lease_transitions = Some(before.map_or(0, |count| count.saturating_add(1)));
+            spec.acquire_time = Some(now.clone());
+            spec.holder_identity = Some(self.identity.clone());
+        }
+        spec.lease_duration_seconds = i32::try_from(DURATION.as_secs()).ok();
+        spec.renew_time = Some(now);
+        lease
+    }
+}
+
+/// What to do at `now` about the lease as it was last seen.
+fn choose(seen: Option<&Seen>, identity: &str, now: Instant) -> Move {
+    let Some(seen) = seen else { return Move::Create };
+    let holder =
+        seen.lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).filter(|holder| !holder.is_empty());
+    match holder {
+        None => Move::Take,
+        Some(holder) if holder == identity => Move::Renew,
+        Some(_) => {
+            let written = seen
+                .lease
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.lease_duration_seconds)
+                .and_then(|secs| u64::try_from(secs).ok());
+            let lasts = written.map_or(DURATION, Duration::from_secs).max(DURATION);
+            if now.duration_since(seen.since) >= lasts { Move::Take } else { Move::Wait }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(holder: &str, since: Instant) -> Seen {
+        let spec = LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: Some(15),
+            ..LeaseSpec::default()
+        };
+        Seen { lease: Lease { spec: Some(spec), ..Lease::default() }, since }
+    }
+
+    #[test]
+    fn a_lease_is_taken_only_after_it_stood_unchanged_for_its_whole_duration() {
+        let start = Instant::now();
+        let lease = seen("other", start);
+        assert_eq!(choose(Some(&lease), "me", start + Duration::from_secs(14)), Move::Wait);
+        assert_eq!(choose(Some(&lease), "me", start + Duration::from_secs(15)), Move::Take);
+        assert_eq!(choose(Some(&lease), "other", start), Move::Renew);
+        assert_eq!(choose(Some(&seen("", start)), "me", start), Move::Take);
+        assert_eq!(choose(None, "me", start), Move::Create);
+    }
+
+    #[test]
+    fn a_leader_stops_before_another_may_begin() {
+        const { assert!(RENEW_DEADLINE.as_secs() + super::super::error::CALL_TIMEOUT.as_secs() <= DURATION.as_secs()) };
+    }
+}

@@ -1,0 +1,167 @@
+//! The only reader: what the planners are given. Where a cache is not evidence enough, it asks the API server,
+//! before the world is put together; the putting together itself never waits.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use super::Cluster;
+use super::cache::workspace_key;
+use super::error::{CallError, belongs, bounded, optional};
+use crate::api::condition::{self, Type};
+use crate::api::session::Phase;
+use crate::api::time::from_wire;
+use crate::api::{Session, USER_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
+use crate::plan::admission::Rival;
+use crate::plan::session::{PolicySource, World};
+use crate::plan::{phase, template, workspace};
+
+/// What the API server said where the caches were not evidence enough.
+#[derive(Default)]
+pub struct Evidence {
+    instance_gone: bool,
+    /// The instance's pod, which the watch does not see because somebody took its labels.
+    unlabelled: Option<Arc<Pod>>,
+    volume_holder: Option<String>,
+}
+
+/// Asks the API server what the caches cannot prove about `session`.
+///
+/// # Errors
+/// When the API server does not answer: then nothing is concluded.
+pub async fn evidence(cluster: &Cluster, session: &Session) -> Result<Evidence, CallError> {
+    let mut evidence = Evidence::default();
+    let Some(status) = &session.status else { return volume_evidence(cluster, session, evidence).await };
+    if status.ended_at.is_some() {
+        return Ok(evidence);
+    }
+    match (&status.instance, status.phase) {
+        (Some(instance), _) => {
+            let uid = session.uid().unwrap_or_default();
+            let seen = cluster.stores.pods.under(&uid).iter().any(|pod| pod.uid().as_ref() == Some(&instance.uid));
+            if !seen {
+                let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &session.namespace().unwrap_or_default());
+                let pod =
+                    optional(api.get(&instance.pod)).await?.filter(|pod| pod.uid().as_ref() == Some(&instance.uid));
+                evidence.instance_gone = pod.is_none();
+                evidence.unlabelled = pod.map(Arc::new);
+            }
+            Ok(evidence)
+        }
+        (None, None | Some(Phase::Pending)) => volume_evidence(cluster, session, evidence).await,
+        (None, Some(_)) => Ok(evidence),
+    }
+}
+
+/// For a launch with retained volumes: whether a pod still uses them, going ones included. A list, since a
+/// launch on a stale cache would give two pods one volume.
+async fn volume_evidence(cluster: &Cluster, session: &Session, mut evidence: Evidence) -> Result<Evidence, CallError> {
+    let namespace = session.namespace().unwrap_or_default();
+    let Some(workspace) = cluster.stores.workspaces.get(&namespace, session.spec.workspace_ref.name.as_str()) else {
+        return Ok(evidence);
+    };
+    if !workspace.spec.template.as_ref().is_some_and(template::retains) {
+        return Ok(evidence);
+    }
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &namespace);
+    let params =
+        ListParams::default().labels(&format!("{WORKSPACE_UID_LABEL}={}", workspace.uid().unwrap_or_default()));
+    let own = session.uid().unwrap_or_default();
+    let user = session.spec.user.id.as_str();
+    let uses = |pod: &&Pod| pod.annotations().get(USER_ANNOTATION).is_some_and(|of| of == user) && !belongs(pod, &own);
+    evidence.volume_holder = bounded(api.list(&params)).await?.iter().find(uses).map(ResourceExt::name_any);
+    Ok(evidence)
+}
+
+/// The world of a session.
+pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) -> World {
+    let namespace = session.namespace().unwrap_or_default();
+    let uid = session.uid().unwrap_or_default();
+    let workspace = cluster.stores.workspaces.get(&namespace, session.spec.workspace_ref.name.as_str());
+    let mut pods: Vec<Arc<Pod>> =
+        cluster.stores.pods.under(&uid).into_iter().filter(|pod| belongs(pod, &uid)).collect();
+    pods.extend(evidence.unlabelled.clone());
+    // The instance that the status names comes first.
+    let named =
+        session.status.as_ref().and_then(|status| status.instance.as_ref()).map(|instance| instance.uid.clone());
+    pods.sort_by_key(|pod| pod.uid() != named);
+    World {
+        policy: policy(cluster, workspace.as_deref()),
+        rivals: rivals(cluster, &session),
+        pods,
+        instance_gone: evidence.instance_gone,
+        volume_holder: evidence.volume_holder.clone(),
+        attempt: cluster.memory.attempt(&uid),
+        workspace,
+        session,
+    }
+}
+
+/// The policy of a Workspace: the one that it names, else the one called `default`, else none.
+fn policy(cluster: &Cluster, workspace: Option<&Workspace>) -> PolicySource {
+    let Some(workspace) = workspace else { return PolicySource::Unknown };
+    let namespace = workspace.namespace().unwrap_or_default();
+    let find = |name: &str| cluster.stores.policies.get(&namespace, name).map(|policy| Box::new(policy.spec.clone()));
+    match &workspace.spec.policy_ref {
+        Some(reference) => {
+            let name = reference.name.to_string();
+            match find(&name) {
+                Some(spec) => PolicySource::Found(name, spec),
+                None => PolicySource::Missing(name),
+            }
+        }
+        None => find("default").map_or(PolicySource::BuiltIn, |spec| PolicySource::Found("default".to_owned(), spec)),
+    }
+}
+
+/// The other live sessions of the session's Workspace.
+fn rivals(cluster: &Cluster, session: &Session) -> Vec<Rival> {
+    let key = workspace_key(&session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str());
+    let all = cluster.stores.sessions.under(&key);
+    all.iter()
+        .filter(|other| other.uid() != session.uid() && is_live(other))
+        .map(|other| Rival {
+            created: other.metadata.creation_timestamp.as_ref().map(from_wire).unwrap_or_default(),
+            uid: other.uid().unwrap_or_default(),
+            user: other.spec.user.id.to_string(),
+            admitted: is_admitted(cluster, other),
+        })
+        .collect()
+}
+
+fn is_live(session: &Session) -> bool {
+    session.status.as_ref().is_none_or(|status| status.ended_at.is_none())
+}
+
+/// Whether a live session holds a slot, or was promised one by a decision whose status is under way.
+fn is_admitted(cluster: &Cluster, session: &Session) -> bool {
+    let says = session.status.as_ref().is_some_and(|status| condition::is_true(&status.conditions, Type::Admitted));
+    says || cluster.memory.is_promised(&session.uid().unwrap_or_default())
+}
+
+/// The world of a Workspace.
+pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::World {
+    let namespace = workspace.namespace().unwrap_or_default();
+    let sessions = cluster.stores.sessions.under(&workspace_key(&namespace, &workspace.name_any()));
+    let (live, ended): (Vec<_>, Vec<_>) = sessions.iter().partition(|session| is_live(session));
+    let holding = live.iter().filter(|session| is_admitted(cluster, session)).count();
+    let used = |session: &&Arc<Session>| {
+        let status = session.status.as_ref()?;
+        let after_use = status.ready_at.is_some() && status.phase.is_some_and(phase::is_ended);
+        status.ended_at.filter(|_| after_use)
+    };
+    let missing_policy = match policy(cluster, Some(&workspace)) {
+        PolicySource::Missing(name) => Some(name),
+        PolicySource::Found(..) | PolicySource::BuiltIn | PolicySource::Unknown => None,
+    };
+    workspace::World {
+        holding,
+        waiting: live.len() - holding,
+        last_used: ended.iter().filter_map(used).max(),
+        missing_policy,
+        trial: cluster.memory.trial(&workspace.uid().unwrap_or_default(), workspace.metadata.generation),
+        workspace,
+    }
+}

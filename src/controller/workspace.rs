@@ -1,0 +1,46 @@
+//! The loop of Workspaces. One is written at most once a second, however many sessions come and go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use super::{Context, ROUNDS, key, sleep_until};
+use crate::api::Workspace;
+use crate::cluster::error::CallError;
+use crate::cluster::{apply, observe};
+use crate::plan::workspace::{Step, decide};
+
+/// Looks at one Workspace and does what its plan says.
+pub(super) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) -> Result<Action, CallError> {
+    let cluster = &context.cluster;
+    let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
+    let mut wake = None;
+    let mut now = cluster.clock.now();
+    for _ in 0..ROUNDS {
+        let Some(workspace) = cluster.stores.workspaces.get(&namespace, &name) else {
+            return Ok(Action::await_change());
+        };
+        let world = observe::workspace(cluster, Arc::clone(&workspace));
+        now = cluster.clock.now();
+        let plan = decide(&world, now);
+        wake = plan.wake;
+        if plan.steps.iter().any(|step| matches!(step, Step::Publish(_)))
+            && let Some(wait) = cluster.memory.pace(&workspace.uid().unwrap_or_default())
+        {
+            return Ok(Action::requeue(wait + Duration::from_millis(1)));
+        }
+        match apply::workspace_steps(cluster, &workspace, plan.steps).await {
+            Ok(()) => {
+                cluster.publisher.publish(workspace.as_ref(), &plan.notes).await;
+                break;
+            }
+            // The trial's answer is an observation: decide on it.
+            Err(CallError::Attempt) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    context.backoff.succeeded(&key(workspace.as_ref()));
+    Ok(sleep_until(wake, now))
+}

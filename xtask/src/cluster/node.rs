@@ -46,6 +46,10 @@ pub fn ensure_box(layout: &Layout) -> Result<i32> {
     if let Some(other) = elsewhere(layout)? {
         bail!("the cluster in {} has a real node on this machine: take it down first", other.display());
     }
+    if init(layout)?.is_none() {
+        // The kubelet would wait half a minute for the containers of a box that died.
+        remove(layout)?;
+    }
     let script = layout.at("config/node-box.sh");
     write_if_changed(&script, &box_script(layout)?)?;
     fs::create_dir_all(layout.at("node"))?;
@@ -227,6 +231,16 @@ fn network_config() -> serde_json::Value {
 /// Starts the kubelet and kube-proxy; the API server must serve.
 pub fn start_kubelet(layout: &Layout, init: i32) -> Result<()> {
     ensure_cgroups()?;
+    if process::of(layout, "kubelet", "kubelet")?.is_none() {
+        // What the last kubelet said of the node is out of date, and would be believed for a while. There may be no
+        // node yet, and then nothing to say.
+        let unknown =
+            json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown", "reason": "KubeletStarts"}]}});
+        layout
+            .kubectl()
+            .args(["patch", "node", NODE, "--subresource=status", "--patch", &unknown.to_string()])
+            .succeeds();
+    }
     let config = layout.at("config/kubelet.json");
     write_if_changed(&config, &serde_json::to_string_pretty(&kubelet_config(layout))?)?;
     Daemon::new("kubelet", tools::KUBELET.path(&layout.cache)?)

@@ -120,16 +120,15 @@ pub fn main(args: Args) -> Result<ExitCode> {
     match args.command {
         Command::Build { names, fresh } => {
             for image in all_unless(names) {
-                let built = if fresh {
-                    rebuild(&cache, image)?
-                } else {
-                    ensure(&cache, image)?
-                };
+                let built = if fresh { rebuild(&cache, image)? } else { ensure(&cache, image)? };
                 println!("{} {}", built.reference, built.archive.display());
             }
         }
         Command::Load { names } => {
             for image in all_unless(names) {
+                ensure(&cache, image)?;
+                // Only now: a build is long, and others may use the cluster meanwhile.
+                let _lock = cache.lock("images load")?;
                 println!("{}", load(&cache, image)?);
             }
         }
@@ -143,7 +142,8 @@ pub fn ensure(cache: &Cache, image: Image) -> Result<Built> {
     make(cache, image, false)
 }
 
-/// Brings an image to the cluster's real node, built first if need be, and returns its reference.
+/// Brings an image to the cluster's real node, built first if need be, and returns its reference. For callers that hold
+/// the machine-wide lock: the cluster must not go meanwhile.
 pub fn load(cache: &Cache, image: Image) -> Result<String> {
     let built = ensure(cache, image)?;
     cluster::load_image(&Layout::new(cache)?, &built.archive)?;
@@ -155,11 +155,7 @@ fn rebuild(cache: &Cache, image: Image) -> Result<Built> {
 }
 
 fn all_unless(names: Vec<Image>) -> Vec<Image> {
-    if names.is_empty() {
-        Image::value_variants().to_vec()
-    } else {
-        names
-    }
+    if names.is_empty() { Image::value_variants().to_vec() } else { names }
 }
 
 fn make(cache: &Cache, image: Image, fresh: bool) -> Result<Built> {
@@ -190,13 +186,10 @@ fn make(cache: &Cache, image: Image, fresh: bool) -> Result<Built> {
         store.prune();
         Ok(())
     })?;
-    step(
-        &format!("image {}: writing its archive", image.name()),
-        || {
-            store.export(&built.reference, &image.dev_reference(), &built.archive)?;
-            store::remove_older(&built.archive, &format!("berth-{}-", image.name()))
-        },
-    )?;
+    step(&format!("image {}: writing its archive", image.name()), || {
+        store.export(&built.reference, &image.dev_reference(), &built.archive)?;
+        store::remove_older(&built.archive, &format!("berth-{}-", image.name()))
+    })?;
     Ok(built)
 }
 
@@ -205,15 +198,7 @@ fn binary(cache: &Cache) -> Result<PathBuf> {
     let target = cache.target();
     step("image operator: building the binary", || {
         Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args([
-                "build",
-                "--quiet",
-                "--locked",
-                "--package",
-                "berth",
-                "--bin",
-                "berth",
-            ])
+            .args(["build", "--quiet", "--locked", "--package", "berth", "--bin", "berth"])
             .dir(clone())
             .env("CARGO_TARGET_DIR", &target)
             .log(cache.logs().join("image-operator.log"))
@@ -224,12 +209,8 @@ fn binary(cache: &Cache) -> Result<PathBuf> {
 
 /// The clone that this program was built from.
 fn clone() -> PathBuf {
-    let manifest =
-        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    Path::new(&manifest)
-        .parent()
-        .map(Path::to_path_buf)
-        .unwrap_or_default()
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&manifest).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
 /// Copies an image's folder with the modes that Git knows and no others: a private umask would otherwise make files
@@ -250,17 +231,9 @@ fn copy_context(image: Image, binary: Option<&Path>, context: &Path) -> Result<(
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    for folder in to
-        .parent()
-        .into_iter()
-        .flat_map(Path::ancestors)
-        .collect::<Vec<_>>()
-        .into_iter()
-        .rev()
-    {
+    for folder in to.parent().into_iter().flat_map(Path::ancestors).collect::<Vec<_>>().into_iter().rev() {
         if !folder.exists() {
-            fs::create_dir(folder)
-                .with_context(|| format!("cannot create {}", folder.display()))?;
+            fs::create_dir(folder).with_context(|| format!("cannot create {}", folder.display()))?;
             fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
         }
     }
@@ -270,11 +243,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn executable(file: &Path) -> Result<u32> {
-    Ok(if file.metadata()?.permissions().mode() & 0o100 == 0 {
-        0
-    } else {
-        0o111
-    })
+    Ok(if file.metadata()?.permissions().mode() & 0o100 == 0 { 0 } else { 0o111 })
 }
 
 /// All files below a folder, by their paths inside of it, in a fixed order.
@@ -283,9 +252,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut folders = vec![PathBuf::new()];
     while let Some(inside) = folders.pop() {
         let path = folder.join(&inside);
-        for entry in
-            fs::read_dir(&path).with_context(|| format!("cannot read {}", path.display()))?
-        {
+        for entry in fs::read_dir(&path).with_context(|| format!("cannot read {}", path.display()))? {
             let entry = entry?;
             let name = inside.join(entry.file_name());
             let kind = entry.file_type()?;
@@ -308,11 +275,7 @@ fn tag(context: &Path, recipe: &str) -> Result<String> {
     let sums = Run::new("sha256sum").dir(context).args(&names).output()?;
     let mut text = format!("{recipe}\n{sums}");
     for name in &names {
-        text.push_str(&format!(
-            "{} {:o}\n",
-            name.display(),
-            executable(&context.join(name))?
-        ));
+        text.push_str(&format!("{} {:o}\n", name.display(), executable(&context.join(name))?));
     }
     short_digest(&text)
 }
@@ -363,10 +326,7 @@ mod tests {
         let to = folder.join("a/b/to");
         copy(&from, &to)?;
         assert_eq!(to.metadata()?.permissions().mode() & 0o777, 0o755);
-        assert_eq!(
-            folder.join("a").metadata()?.permissions().mode() & 0o777,
-            0o755
-        );
+        assert_eq!(folder.join("a").metadata()?.permissions().mode() & 0o777, 0o755);
         Ok(fs::remove_dir_all(folder)?)
     }
 
@@ -374,14 +334,9 @@ mod tests {
     fn every_image_has_a_dockerfile_that_names_its_base() -> Result<()> {
         for image in Image::value_variants() {
             let file = image.folder().join("Dockerfile");
-            let text = fs::read_to_string(&file)
-                .with_context(|| format!("cannot read {}", file.display()))?;
+            let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let base = format!("FROM {}", image.base().short_name());
-            assert!(
-                text.lines().any(|line| line.starts_with(&base)),
-                "{} has no `{base}`",
-                file.display()
-            );
+            assert!(text.lines().any(|line| line.starts_with(&base)), "{} has no `{base}`", file.display());
         }
         Ok(())
     }

@@ -19,21 +19,12 @@ impl Cache {
     ///
     /// The root is `$BERTH_CACHE`, else `$XDG_CACHE_HOME/berth`, else `~/.cache/berth`.
     pub fn open() -> Result<Self> {
-        let root = root_from(|name| {
-            std::env::var_os(name)
-                .filter(|v| !v.is_empty())
-                .map(PathBuf::from)
-        })?;
+        let root = root_from(|name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from))?;
         fs::create_dir_all(&root).with_context(|| {
-            format!(
-                "cannot create the cache folder {}; set BERTH_CACHE to a folder that you may write",
-                root.display()
-            )
+            format!("cannot create the cache folder {}; set BERTH_CACHE to a folder that you may write", root.display())
         })?;
         // Paths are compared with what the kernel says of mounts and processes, so links are resolved once, here.
-        let root = root
-            .canonicalize()
-            .with_context(|| format!("cannot resolve {}", root.display()))?;
+        let root = root.canonicalize().with_context(|| format!("cannot resolve {}", root.display()))?;
         Ok(Self { root })
     }
 
@@ -83,14 +74,9 @@ impl Cache {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
-            let holder = if holder.trim().is_empty() {
-                "another run"
-            } else {
-                holder.trim()
-            };
+            let holder = if holder.trim().is_empty() { "another run" } else { holder.trim() };
             eprintln!("waiting for {holder} (lock: {})", path.display());
-            flock(&file, FlockOperation::LockExclusive)
-                .with_context(|| format!("cannot lock {}", path.display()))?;
+            flock(&file, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", path.display()))?;
         }
         file.set_len(0)?;
         file.rewind()?;
@@ -130,8 +116,7 @@ fn root_from(var: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {
     if let Some(base) = var("XDG_CACHE_HOME") {
         return Ok(base.join("berth"));
     }
-    let home = var("HOME")
-        .context("neither BERTH_CACHE nor HOME is set: set BERTH_CACHE to a folder for caches")?;
+    let home = var("HOME").context("neither BERTH_CACHE nor HOME is set: set BERTH_CACHE to a folder for caches")?;
     Ok(home.join(".cache").join("berth"))
 }
 
@@ -142,27 +127,12 @@ mod tests {
     #[test]
     fn the_root_follows_the_environment() -> Result<()> {
         let vars = |pairs: &'static [(&str, &str)]| {
-            move |name: &str| {
-                pairs
-                    .iter()
-                    .find(|(n, _)| *n == name)
-                    .map(|(_, v)| PathBuf::from(v))
-            }
+            move |name: &str| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| PathBuf::from(v))
         };
-        let all = vars(&[
-            ("BERTH_CACHE", "/b"),
-            ("XDG_CACHE_HOME", "/x"),
-            ("HOME", "/h"),
-        ]);
+        let all = vars(&[("BERTH_CACHE", "/b"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]);
         assert_eq!(root_from(all)?, Path::new("/b"));
-        assert_eq!(
-            root_from(vars(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]))?,
-            Path::new("/x/berth")
-        );
-        assert_eq!(
-            root_from(vars(&[("HOME", "/h")]))?,
-            Path::new("/h/.cache/berth")
-        );
+        assert_eq!(root_from(vars(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]))?, Path::new("/x/berth"));
+        assert_eq!(root_from(vars(&[("HOME", "/h")]))?, Path::new("/h/.cache/berth"));
         assert!(root_from(vars(&[])).is_err());
         Ok(())
     }

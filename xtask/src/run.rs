@@ -88,10 +88,7 @@ impl Run {
 
     /// Runs the command, and says only whether it succeeded.
     pub fn succeeds(mut self) -> bool {
-        self.command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.command.status().is_ok_and(|status| status.success())
     }
 
@@ -102,8 +99,7 @@ impl Run {
             return self.captured();
         };
         if let Some(parent) = log.parent() {
-            fs::create_dir_all(parent)
-                .with_context(|| format!("cannot create {}", parent.display()))?;
+            fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
         }
         let mut file = OpenOptions::new()
             .create(true)
@@ -121,20 +117,12 @@ impl Run {
         let mut file = fs::File::open(&log)?;
         file.seek(SeekFrom::Start(start))?;
         file.read_to_end(&mut printed)?;
-        Err(self.failure(
-            &status.to_string(),
-            &String::from_utf8_lossy(&printed),
-            Some(&log),
-        ))
+        Err(self.failure(&status.to_string(), &String::from_utf8_lossy(&printed), Some(&log)))
     }
 
     fn wait(&mut self) -> Result<std::process::ExitStatus> {
         let input = self.input.take();
-        self.command.stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        });
+        self.command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
         let mut child = self.command.spawn().map_err(|e| self.not_started(e))?;
         if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
             // A command that stops reading early says why on its own, so a broken pipe is not reported here.
@@ -145,11 +133,7 @@ impl Run {
 
     fn captured(mut self) -> Result<String> {
         let input = self.input.take();
-        self.command.stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        });
+        self.command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().map_err(|e| self.not_started(e))?;
         let stdin = child.stdin.take();
@@ -212,11 +196,7 @@ pub fn step<T>(title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 fn tick(title: &str, begun: Instant, live: bool, done: &AtomicBool) {
-    let every = if live {
-        Duration::from_millis(500)
-    } else {
-        Duration::from_secs(60)
-    };
+    let every = if live { Duration::from_millis(500) } else { Duration::from_secs(60) };
     let mut next = begun + every;
     while !done.load(Ordering::Relaxed) {
         let now = Instant::now();
@@ -235,11 +215,7 @@ fn tick(title: &str, begun: Instant, live: bool, done: &AtomicBool) {
 }
 
 /// Asks again and again until the answer is true; an error that names `what` after `limit`.
-pub fn wait_until(
-    what: &str,
-    limit: Duration,
-    mut ready: impl FnMut() -> Result<bool>,
-) -> Result<()> {
+pub fn wait_until(what: &str, limit: Duration, mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
     loop {
         if ready()? {
@@ -259,17 +235,9 @@ mod tests {
     #[test]
     fn a_failure_shows_the_last_words_and_the_advice() {
         let script = "for i in $(seq 30); do echo line $i; done; exit 3";
-        let error = Run::new("sh")
-            .args(["-c", script])
-            .advice("count less")
-            .quiet();
+        let error = Run::new("sh").args(["-c", script]).advice("count less").quiet();
         let text = error.map_or_else(|e| e.to_string(), |()| String::new());
-        assert!(
-            text.contains("exit status: 3")
-                && text.contains("line 30")
-                && text.contains("count less"),
-            "{text}"
-        );
+        assert!(text.contains("exit status: 3") && text.contains("line 30") && text.contains("count less"), "{text}");
         assert!(!text.contains("line 10\n"), "{text}");
     }
 

@@ -43,7 +43,13 @@ impl Snapshot {
         add("network namespace", names("/run/netns"));
         add("nftables line", numbered("nft", &["list", "ruleset"]));
         for program in ["iptables-save", "ip6tables-save"] {
-            add("iptables line", command(program, &[], |l| (!l.starts_with('#')).then(|| l.to_owned())));
+            add(
+                "iptables line",
+                command(program, &[], |l| {
+                    // Comments hold the time, and brackets counts of packets.
+                    (!l.starts_with('#')).then(|| l.split(" [").next().unwrap_or(l).to_owned())
+                }),
+            );
         }
         add("kernel setting", settings());
         for folder in

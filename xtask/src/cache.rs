@@ -58,6 +58,19 @@ impl Cache {
         self.root.join("logs")
     }
 
+    /// Removes the cache: the folders that it is made of, and its root if nothing else lies there.
+    pub fn purge(&self) -> Result<()> {
+        for folder in [self.root.join("tools"), self.images(), self.cluster(), self.target(), self.logs()] {
+            if folder.exists() {
+                fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+            }
+        }
+        // Someone may have pointed BERTH_CACHE at a folder that holds other things too.
+        let _ = fs::remove_file(self.root.join("lock"));
+        let _ = fs::remove_dir(&self.root);
+        Ok(())
+    }
+
     /// Takes the machine-wide lock, waiting for whoever holds it; `purpose` is what others are told meanwhile.
     ///
     /// The kernel releases the lock when this process ends, however it ends. Commands and daemons started
@@ -74,7 +87,7 @@ impl Cache {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
-            let holder = if holder.trim().is_empty() { "another run" } else { holder.trim() };
+            let holder = living(holder.trim()).unwrap_or("another run");
             eprintln!("waiting for {holder} (lock: {})", path.display());
             flock(&file, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", path.display()))?;
         }
@@ -107,6 +120,12 @@ impl Drop for Lock {
     fn drop(&mut self) {
         let _ = self.file.set_len(0);
     }
+}
+
+/// What a lock file says of the lock's holder, unless that one has been killed and the next has not written yet.
+fn living(holder: &str) -> Option<&str> {
+    let (_, pid) = holder.rsplit_once(' ')?;
+    Path::new("/proc").join(pid).exists().then_some(holder)
 }
 
 fn root_from(var: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf> {

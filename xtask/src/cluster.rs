@@ -98,8 +98,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
             let lock = cache.lock("cluster down")?;
             take_down(&cache, &lock)?;
             if purge {
-                fs::remove_dir_all(cache.root())
-                    .with_context(|| format!("cannot remove {}", cache.root().display()))?;
+                cache.purge()?;
             } else {
                 eprintln!("the cluster is down; caches stay in {}", cache.root().display());
             }

@@ -70,13 +70,9 @@ pub fn ensure(store: &Store, cache: &Cache, base: Base, fresh: bool) -> Result<(
     let kept = format!("localhost/berth-base-{}:{key}", base.release());
     let name = format!("docker.io/library/{}", base.short_name());
     if fresh || !store.has(&kept) {
-        step(
-            &format!(
-                "image {}: making it from Debian packages",
-                base.short_name()
-            ),
-            || make(store, cache, base, &kept),
-        )?;
+        step(&format!("image {}: making it from Debian packages", base.short_name()), || {
+            make(store, cache, base, &kept)
+        })?;
     }
     store.tag(&kept, &name)
 }

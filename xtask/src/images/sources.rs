@@ -29,8 +29,7 @@ pub fn for_release(release: &str) -> Result<String> {
         .context("/etc/os-release names no release: images are made on Debian")?;
     let mut entries = Vec::new();
     for path in lists()? {
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         if path.extension().is_some_and(|e| e == "sources") {
             entries.extend(stanzas(&text));
         } else {
@@ -54,12 +53,7 @@ fn lists() -> Result<Vec<PathBuf>> {
             found.push(entry?.path());
         }
     }
-    found.retain(|path| {
-        path.is_file()
-            && path
-                .extension()
-                .is_some_and(|e| e == "list" || e == "sources")
-    });
+    found.retain(|path| path.is_file() && path.extension().is_some_and(|e| e == "list" || e == "sources"));
     found.sort();
     Ok(found)
 }
@@ -72,19 +66,14 @@ fn derive(entries: &[Entry], own: &str, release: &str) -> Result<String> {
         let Some(entry) = entries.iter().find(|e| e.suite == suite) else {
             continue;
         };
-        text.push_str(&format!(
-            "Types: deb\nURIs: {}\nSuites: {release}{suffix}\nComponents: main\n",
-            entry.uri
-        ));
+        text.push_str(&format!("Types: deb\nURIs: {}\nSuites: {release}{suffix}\nComponents: main\n", entry.uri));
         if let Some(key) = &entry.signed_by {
             text.push_str(&format!("Signed-By: {key}\n"));
         }
         text.push('\n');
     }
     if !text.contains(&format!("Suites: {release}\n")) {
-        bail!(
-            "apt's lists have no archive for {own}: images are made on Debian, from its own mirrors"
-        );
+        bail!("apt's lists have no archive for {own}: images are made on Debian, from its own mirrors");
     }
     Ok(text)
 }
@@ -113,19 +102,12 @@ fn stanzas(text: &str) -> Vec<Entry> {
 }
 
 fn stanza(fields: &[(String, String)]) -> Vec<Entry> {
-    let field = |name: &str| {
-        fields
-            .iter()
-            .find(|(n, _)| n == name)
-            .map_or("", |(_, v)| v.as_str())
-    };
+    let field = |name: &str| fields.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str());
     let off = matches!(field("enabled"), "no" | "false");
     if off || !field("types").split_whitespace().any(|t| t == "deb") {
         return Vec::new();
     }
-    let signed_by = Some(field("signed-by"))
-        .filter(|k| k.starts_with('/'))
-        .map(str::to_owned);
+    let signed_by = Some(field("signed-by")).filter(|k| k.starts_with('/')).map(str::to_owned);
     let mut entries = Vec::new();
     for uri in field("uris").split_whitespace() {
         for suite in field("suites").split_whitespace() {
@@ -175,15 +157,10 @@ fn has_main(entry: &Entry) -> bool {
 fn without_mirror_list(uri: &str) -> String {
     let first = |path: &str| {
         let text = fs::read_to_string(path.trim_start_matches("//")).ok()?;
-        let line = text
-            .lines()
-            .map(str::trim)
-            .find(|l| !l.is_empty() && !l.starts_with('#'))?;
+        let line = text.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#'))?;
         line.split_whitespace().next().map(str::to_owned)
     };
-    uri.strip_prefix("mirror+file:")
-        .and_then(first)
-        .unwrap_or_else(|| uri.to_owned())
+    uri.strip_prefix("mirror+file:").and_then(first).unwrap_or_else(|| uri.to_owned())
 }
 
 #[cfg(test)]

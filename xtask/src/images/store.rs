@@ -34,26 +34,18 @@ impl Store {
     /// Opens the storage, and installs what building needs.
     pub fn open(cache: &Cache) -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
-            bail!(
-                "images are built as root here; without root build them with Docker: images/README.md says how"
-            );
+            bail!("images are built as root here; without root build them with Docker: images/README.md says how");
         }
         install(cache)?;
         let folder = cache.images().join("storage");
-        let stores = DRIVERS.map(|driver| Self {
-            folder: folder.join(driver),
-            driver,
-        });
+        let stores = DRIVERS.map(|driver| Self { folder: folder.join(driver), driver });
         for store in stores {
             // A storage that exists has shown that it works here.
             if store.folder.exists() || store.works()? {
                 return Ok(store);
             }
         }
-        bail!(
-            "buildah has no storage driver that works in {}",
-            folder.display()
-        )
+        bail!("buildah has no storage driver that works in {}", folder.display())
     }
 
     fn works(&self) -> Result<bool> {
@@ -78,9 +70,7 @@ impl Store {
 
     /// Whether there is an image of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.buildah()
-            .args(["inspect", "--type", "image", name])
-            .succeeds()
+        self.buildah().args(["inspect", "--type", "image", name]).succeeds()
     }
 
     /// Gives an image a second name.
@@ -114,25 +104,14 @@ impl Store {
             .arg(format!("docker-archive:{}:{name}", unfinished.display()))
             .quiet()?;
         archive::add_name(&unfinished, other)?;
-        fs::rename(&unfinished, archive)
-            .with_context(|| format!("cannot create {}", archive.display()))
+        fs::rename(&unfinished, archive).with_context(|| format!("cannot create {}", archive.display()))
     }
 }
 
 /// A command whose mounts and children end with it, and which ends with this program.
 pub fn contained(program: impl AsRef<OsStr>) -> Run {
     Run::new("setpriv")
-        .args([
-            "--pdeathsig",
-            "KILL",
-            "unshare",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "--",
-        ])
+        .args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
         .arg(program)
 }
 
@@ -157,12 +136,8 @@ pub fn lock(cache: &Cache) -> Result<File> {
         .open(&path)
         .with_context(|| format!("cannot open {}", path.display()))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        eprintln!(
-            "waiting for another build of images (lock: {})",
-            path.display()
-        );
-        flock(&file, FlockOperation::LockExclusive)
-            .with_context(|| format!("cannot lock {}", path.display()))?;
+        eprintln!("waiting for another build of images (lock: {})", path.display());
+        flock(&file, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", path.display()))?;
     }
     Ok(file)
 }
@@ -172,9 +147,7 @@ pub fn remove_older(archive: &Path, prefix: &str) -> Result<()> {
     let folder = archive.parent().context("an archive lies in a folder")?;
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let ours = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+        let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
         if ours && path != archive && path.is_file() {
             fs::remove_file(&path)?;
         }
@@ -191,8 +164,7 @@ pub fn clean(cache: &Cache, keep_archives: bool) -> Result<()> {
     }
     for folder in folders {
         if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot remove {}", folder.display()))?;
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
         }
     }
     drop(lock);
@@ -200,16 +172,9 @@ pub fn clean(cache: &Cache, keep_archives: bool) -> Result<()> {
 }
 
 fn install(cache: &Cache) -> Result<()> {
-    let there = |program: &str| {
-        ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-            .iter()
-            .any(|f| Path::new(f).join(program).exists())
-    };
-    let missing: Vec<_> = PROGRAMS
-        .iter()
-        .filter(|(program, _)| !there(program))
-        .map(|(_, package)| *package)
-        .collect();
+    let there =
+        |program: &str| ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|f| Path::new(f).join(program).exists());
+    let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| !there(program)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -222,12 +187,7 @@ fn install(cache: &Cache) -> Result<()> {
                 .log(cache.logs().join("packages.log"))
                 .advice(format!("install by hand: {list}"))
         };
-        let install = || {
-            apt()
-                .args(["install", "--yes", "--no-install-recommends"])
-                .args(&missing)
-                .quiet()
-        };
+        let install = || apt().args(["install", "--yes", "--no-install-recommends"]).args(&missing).quiet();
         // The lists may be there and new enough, and fetching them takes longer than the packages.
         install().or_else(|_| apt().arg("update").quiet().and_then(|()| install()))
     })

@@ -190,7 +190,8 @@ pub(super) fn next_look(view: &View, status: &SessionStatus, now: Instant) -> Op
     let last = view.seen.last.unwrap_or(ready);
     let deadlines = deadline::deadlines(view.force.as_ref()?, ready, last, view.workspace_gone);
     let warnings = deadlines.iter().flat_map(|deadline| [deadline.warn_from, deadline.at]);
-    warnings.chain([last + rules.idle_after, ready + rules.alert_after]).filter(|at| *at > now).min()
+    let marks = [Some(last + rules.idle_after), Some(ready + rules.alert_after), view.seen.skewed_until];
+    warnings.chain(marks.into_iter().flatten()).filter(|at| *at > now).min()
 }
 
 fn idle_at(view: &View) -> Option<Instant> {
@@ -217,8 +218,8 @@ fn usable_claims(world: &World, view: &View, warned: Option<&Deadline>, now: Ins
         let name = &world.session.spec.workspace_ref.name;
         claims.push(Claim::holds(Type::WorkspaceMissing, "WorkspaceDeleted", format!("Workspace {name} was deleted")));
     }
-    if let Some(ahead) = view.seen.skew {
-        let message = format!("an activity was reported {}s in the future and counts as now", ahead.num_seconds());
+    if view.seen.skewed_until.is_some() {
+        let message = "an activity was reported for a time in the future and counts once, from now";
         claims.push(Claim::holds(Type::ClockSkew, "ActivityInFuture", message));
     }
     claims

@@ -13,7 +13,7 @@ mod base;
 mod sources;
 mod store;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Lock};
 use crate::cluster::{self, Layout};
 use crate::run::{Run, step};
 use anyhow::{Context, Result, bail};
@@ -126,10 +126,11 @@ pub fn main(args: Args) -> Result<ExitCode> {
         }
         Command::Load { names } => {
             for image in all_unless(names) {
-                ensure(&cache, image)?;
+                let built = ensure(&cache, image)?;
                 // Only now: a build is long, and others may use the cluster meanwhile.
-                let _lock = cache.lock("images load")?;
-                println!("{}", load(&cache, image)?);
+                let lock = cache.lock("images load")?;
+                load(&cache, &lock, &built)?;
+                println!("{}", built.reference);
             }
         }
         Command::Clean { keep_archives } => store::clean(&cache, keep_archives)?,
@@ -142,12 +143,9 @@ pub fn ensure(cache: &Cache, image: Image) -> Result<Built> {
     make(cache, image, false)
 }
 
-/// Brings an image to the cluster's real node, built first if need be, and returns its reference. For callers that hold
-/// the machine-wide lock: the cluster must not go meanwhile.
-pub fn load(cache: &Cache, image: Image) -> Result<String> {
-    let built = ensure(cache, image)?;
-    cluster::load_image(&Layout::new(cache)?, &built.archive)?;
-    Ok(built.reference)
+/// Brings a built image to the cluster's real node, unless it is there. The lock keeps the cluster from going meanwhile.
+pub fn load(cache: &Cache, _lock: &Lock, built: &Built) -> Result<()> {
+    cluster::load_image(&Layout::new(cache)?, &built.archive)
 }
 
 fn rebuild(cache: &Cache, image: Image) -> Result<Built> {

@@ -57,9 +57,7 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
     }
     tracing::info!(identity, "leading");
 
-    wait_for_caches(&cluster).await;
-    let requests = queues.open(&cluster);
-    let mut work = tokio::spawn(controller::run(cluster, requests, stopped));
+    let mut work = tokio::spawn(work(cluster, queues, stopped));
     let lost = tokio::select! {
         () = contender.keep() => true,
         _ = terminate.recv() => false,
@@ -77,6 +75,18 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
     contender.release().await;
     watching.abort();
     Ok(())
+}
+
+/// Works as the leader until told to stop.
+async fn work(cluster: Cluster, queues: Queues, stopped: watch::Receiver<bool>) {
+    let mut stop_early = stopped.clone();
+    tokio::select! {
+        () = wait_for_caches(&cluster) => {}
+        _ = stop_early.wait_for(|stop| *stop) => return,
+    }
+    tracing::info!("all kinds are listed: working");
+    let requests = queues.open(&cluster);
+    controller::run(cluster, requests, stopped).await;
 }
 
 /// All kinds must be listed before the first decision: what is missing in a cache would count as gone.

@@ -1,0 +1,10 @@
+//! What every test of this suite stands on: the connection, a namespace for each test, builders, and waiting. It
+//! owns the one bound for waiting, and what is printed when that has passed.
+
+mod build;
+mod record;
+mod scene;
+
+pub use build::*;
+pub use record::Story;
+pub use scene::Scene;

@@ -1,0 +1,349 @@
+//! A namespace for one test: how it is made and goes, how objects get into it, and how a test waits for what is to
+//! happen in it.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use berth::api::condition::{self, Condition, Type};
+use berth::api::session::Phase;
+use berth::api::{Reason, Session, SessionPolicy, Workspace};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::build::{end, merged, phase, session_spec, workspace_spec};
+use super::record::{Record, Story};
+
+/// How long a test waits for anything. It only bounds a failure: no test asserts that something was quick.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it looks.
+const GLANCE: Duration = Duration::from_millis(250);
+
+/// Held shared by every test, and alone by one that disturbs all of them.
+static WORLD: RwLock<()> = RwLock::const_new(());
+
+enum Turn {
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+/// A namespace for one test. It goes when the scene is dropped, also when the test failed.
+pub struct Scene {
+    /// The connection.
+    pub client: Client,
+    /// The namespace.
+    pub namespace: String,
+    record: Record,
+    _turn: Turn,
+}
+
+/// The cluster of KUBECONFIG.
+async fn config() -> Config {
+    let hint = "bring one up with `cargo xtask cluster up`, then `eval \"$(cargo xtask cluster env)\"`";
+    let Ok(kubeconfig) = Kubeconfig::from_env() else { panic!("KUBECONFIG cannot be read: {hint}") };
+    let Some(kubeconfig) = kubeconfig else { panic!("there is no cluster, since KUBECONFIG is not set: {hint}") };
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .unwrap_or_else(|error| panic!("KUBECONFIG names no cluster ({error}): {hint}"))
+}
+
+impl Scene {
+    /// A namespace beside those of other tests.
+    pub async fn new(name: &str) -> Self {
+        let guard = WORLD.read().await;
+        Self::open(name, Turn::Shared { _guard: guard }).await
+    }
+
+    /// A namespace while no other test runs: for a test that takes the operator or the node away.
+    pub async fn alone(name: &str) -> Self {
+        let guard = WORLD.write().await;
+        Self::open(name, Turn::Alone { _guard: guard }).await
+    }
+
+    async fn open(name: &str, turn: Turn) -> Self {
+        let client = Client::try_from(config().await).unwrap();
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let wanted =
+            json!({ "metadata": { "generateName": format!("t-{name}-"), "labels": { "berth-test": "cluster" } } });
+        let made = namespaces.create(&PostParams::default(), &serde_json::from_value(wanted).unwrap()).await;
+        let made = made.unwrap_or_else(|error| {
+            panic!("the cluster of KUBECONFIG makes no namespace ({error}): is it up? `cargo xtask cluster up`")
+        });
+        let namespace = made.name_any();
+        let scene = Self { record: Record::start(&client, &namespace), client, namespace, _turn: turn };
+        // Without its account the namespace refuses every pod.
+        scene.eventually("the namespace has its account", || scene.find::<ServiceAccount>("default")).await;
+        scene
+    }
+
+    /// The objects of one kind in this namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Creates an object of this kind; `body` is everything but kind and namespace.
+    pub async fn create<K>(&self, body: Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + serde::Serialize,
+    {
+        self.try_create(body).await.unwrap_or_else(|error| panic!("{} was refused: {error}", K::kind(&())))
+    }
+
+    /// As [`Scene::create`], with the API server's refusal as an answer.
+    pub async fn try_create<K>(&self, body: Value) -> Result<K, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + serde::Serialize,
+    {
+        // As it is written: a typed body would drop or refuse what the API server is to judge.
+        let kind = json!({ "apiVersion": K::api_version(&()), "kind": K::kind(&()) });
+        let body = serde_json::to_vec(&merged(kind, body)).unwrap();
+        let path = K::url_path(&(), Some(&self.namespace));
+        let request = http::Request::post(path).header("content-type", "application/json").body(body).unwrap();
+        self.client.request(request).await
+    }
+
+    /// A Workspace of pods that become ready at once; `more` goes over its spec.
+    pub async fn workspace(&self, name: &str, more: Value) -> Workspace {
+        self.create(json!({ "metadata": { "name": name }, "spec": workspace_spec(more) })).await
+    }
+
+    /// A SessionPolicy.
+    pub async fn policy(&self, name: &str, spec: Value) -> SessionPolicy {
+        self.create(json!({ "metadata": { "name": name }, "spec": spec })).await
+    }
+
+    /// A Session of the user ana on `workspace`; `more` goes over its spec.
+    pub async fn session(&self, name: &str, workspace: &str, more: Value) -> Session {
+        self.create(json!({ "metadata": { "name": name }, "spec": session_spec(workspace, more) })).await
+    }
+
+    /// The object as it is now.
+    pub async fn get<K>(&self, name: &str) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        self.api::<K>().get(name).await.unwrap_or_else(|error| panic!("{} {name}: {error}", K::kind(&())))
+    }
+
+    /// The object, if it is there.
+    pub async fn find<K>(&self, name: &str) -> Option<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        self.api::<K>().get_opt(name).await.unwrap()
+    }
+
+    /// All objects of a kind.
+    pub async fn list<K>(&self) -> Vec<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        self.api::<K>().list(&ListParams::default()).await.unwrap().items
+    }
+
+    /// Merges `patch` into the object.
+    pub async fn patch<K>(&self, name: &str, patch: Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap()
+    }
+
+    /// Merges `patch` into the status of a session, as its observer does.
+    pub async fn observe(&self, session: &str, patch: Value) -> Result<Session, kube::Error> {
+        let params = PatchParams { field_manager: Some("observer".to_owned()), ..PatchParams::default() };
+        self.api::<Session>().patch_status(session, &params, &Patch::Merge(json!({ "status": patch }))).await
+    }
+
+    /// Deletes the object, as `kubectl delete --wait=false` does.
+    pub async fn delete<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        self.api::<K>().delete(name, &DeleteParams::background()).await.unwrap();
+    }
+
+    /// Waits until the session is in this phase and live or ended as that phase has it.
+    pub async fn phase(&self, session: &str, wanted: Phase) -> Session {
+        self.eventually(&format!("Session {session} is {}", wanted.as_str()), || async {
+            self.find::<Session>(session).await.filter(|session| phase(session) == Some(wanted))
+        })
+        .await
+    }
+
+    /// Waits until the session has ended, in this phase and for this reason.
+    pub async fn ended(&self, session: &str, phase: Phase, reason: Reason) -> Session {
+        let sentence = format!("Session {session} has ended as {}/{}", phase.as_str(), reason.as_str());
+        let ended = self
+            .eventually(&sentence, || async {
+                self.find::<Session>(session).await.filter(|session| end(session).is_some())
+            })
+            .await;
+        assert_eq!(end(&ended), Some((phase, reason)), "{sentence}: {:?}", ended.status);
+        ended
+    }
+
+    /// Waits until the condition of the session has this status.
+    pub async fn condition(&self, session: &str, type_: Type, status: condition::Status) -> Condition {
+        self.eventually(&format!("Session {session} has {} {status:?}", type_.as_str()), || async {
+            let conditions = self.find::<Session>(session).await?.status?.conditions;
+            condition::find(&conditions, type_).filter(|condition| condition.status == status).cloned()
+        })
+        .await
+    }
+
+    /// Waits until no pod is left in the namespace.
+    pub async fn no_pods(&self) {
+        self.eventually("no pod is left", || async { self.list::<Pod>().await.is_empty().then_some(()) }).await;
+    }
+
+    /// Waits until the object is gone.
+    pub async fn gone<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let sentence = format!("{} {name} is gone", K::kind(&()));
+        self.eventually(&sentence, || async { self.find::<K>(name).await.is_none().then_some(()) }).await;
+    }
+
+    /// The pods of the session, going ones included.
+    pub async fn pods_of(&self, session: &Session) -> Vec<Pod> {
+        let label = format!("{}={}", berth::api::SESSION_UID_LABEL, session.uid().unwrap());
+        self.api::<Pod>().list(&ListParams::default().labels(&label)).await.unwrap().items
+    }
+
+    /// The reasons of the events about the object of this name, the oldest first.
+    pub async fn events(&self, name: &str) -> Vec<String> {
+        self.events_of(name).await.into_iter().filter_map(|event| event.reason).collect()
+    }
+
+    /// The events about the object of this name, the oldest first.
+    pub async fn events_of(&self, name: &str) -> Vec<Event> {
+        let about = |event: &Event| event.regarding.as_ref().and_then(|about| about.name.as_deref()) == Some(name);
+        let mut events: Vec<Event> = self.list::<Event>().await.into_iter().filter(about).collect();
+        events.sort_by_key(|event| event.event_time.clone().map(|time| time.0));
+        events
+    }
+
+    /// Waits for an event about the object of this name.
+    pub async fn event(&self, name: &str, reason: &str) -> Event {
+        self.eventually(&format!("{name} has an event {reason}"), || async {
+            self.events_of(name).await.into_iter().find(|event| event.reason.as_deref() == Some(reason))
+        })
+        .await
+    }
+
+    /// What the watch has brought of the session so far.
+    pub fn seen(&self, session: &str) -> Story {
+        self.record.story(session)
+    }
+
+    /// The story of the session up to its end.
+    pub async fn story(&self, session: &str) -> Story {
+        self.eventually(&format!("the end of {session} was watched"), || async {
+            let story = self.record.story(session);
+            story.0.last().and_then(end).map(|_| story)
+        })
+        .await
+    }
+
+    /// Looks until `look` finds something. Gives up after [`PATIENCE`], and then says what it saw.
+    pub async fn eventually<T, F>(&self, sentence: &str, mut look: impl FnMut() -> F) -> T
+    where
+        F: Future<Output = Option<T>>,
+    {
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look().await {
+                let broken = self.record.broken();
+                assert!(broken.is_empty(), "seen what must never happen: {broken:#?}");
+                return found;
+            }
+            if tokio::time::Instant::now() > patience {
+                panic!("not within {} s: {sentence}\n{}", PATIENCE.as_secs(), self.picture().await);
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// Everything in the namespace that a failure may be understood by.
+    pub async fn picture(&self) -> String {
+        let mut lines = vec![format!("namespace {}:", self.namespace)];
+        for session in self.list::<Session>().await {
+            lines.push(picture_of(&session, &session.spec, &session.status));
+        }
+        for workspace in self.list::<Workspace>().await {
+            lines.push(picture_of(&workspace, &workspace.spec, &workspace.status));
+        }
+        for policy in self.list::<SessionPolicy>().await {
+            lines.push(picture_of(&policy, &policy.spec, &()));
+        }
+        for pod in self.list::<Pod>().await {
+            let status = pod.status.clone().unwrap_or_default();
+            lines.push(picture_of(&pod, &status.phase, &status.conditions));
+            lines.push(format!("    {}", json!(status.container_statuses)));
+        }
+        lines.push("events:".to_owned());
+        for event in self.list::<Event>().await {
+            let about = event.regarding.unwrap_or_default();
+            lines.push(format!(
+                "  {}/{} {}: {}",
+                about.kind.unwrap_or_default(),
+                about.name.unwrap_or_default(),
+                event.reason.unwrap_or_default(),
+                event.note.unwrap_or_default()
+            ));
+        }
+        lines.extend(self.record.broken());
+        lines.join("\n")
+    }
+}
+
+fn picture_of<K: Resource<DynamicType = ()>>(
+    object: &K,
+    spec: &impl serde::Serialize,
+    status: &impl serde::Serialize,
+) -> String {
+    let meta = object.meta();
+    let going = if meta.deletion_timestamp.is_some() { ", being deleted" } else { "" };
+    let held = meta.finalizers.clone().unwrap_or_default();
+    format!("  {} {}{going} {held:?}\n    {}\n    {}", K::kind(&()), object.name_any(), json!(spec), json!(status))
+}
+
+impl Drop for Scene {
+    /// Asks for the end of the namespace, and leaves the rest to the cluster. The test's own runtime is inside of
+    /// this call, so that another one must make the request.
+    fn drop(&mut self) {
+        let namespace = self.namespace.clone();
+        let request = async move {
+            let client = Client::try_from(config().await).ok()?;
+            let api: Api<Namespace> = Api::all(client);
+            tokio::time::timeout(Duration::from_secs(10), api.delete(&namespace, &DeleteParams::background()))
+                .await
+                .ok()
+        };
+        let deletion = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map(|runtime| runtime.block_on(request).is_some())
+        });
+        // A namespace that stays is no failure of what was tested.
+        let _ = deletion.join();
+    }
+}

@@ -1,0 +1,7 @@
+//! The behaviour suite: what Berth does with Workspaces, Sessions and SessionPolicies on a real API server, in
+//! real pods, next to a running operator. It looks at the world alone, at resources, pods and events; never at
+//! the operator's requests. Each test has a namespace of its own, and says in its name what must be true.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod harness;
+mod queue;

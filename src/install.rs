@@ -3,6 +3,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::{GROUP, Session, SessionPolicy, Workspace};
@@ -14,6 +15,14 @@ pub fn crds() -> Vec<(&'static str, CustomResourceDefinition)> {
         ("sessions.yaml", Session::crd()),
         ("workspaces.yaml", Workspace::crd()),
     ]
+}
+
+/// `object` as a YAML document.
+///
+/// # Errors
+/// When it has no YAML form.
+pub fn yaml<T: Serialize>(object: &T) -> anyhow::Result<String> {
+    Ok(format!("---\n{}", serde_saphyr::to_string(object)?))
 }
 
 /// Where and what is installed.

@@ -9,7 +9,6 @@ use berth::install::{self, Installation};
 use berth::settings::Settings;
 use berth::{app, plan, telemetry};
 use clap::{Parser, Subcommand};
-use serde::Serialize;
 
 /// On-demand workspaces and supervised sessions on Kubernetes.
 #[derive(Parser)]
@@ -77,25 +76,21 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             runtime.block_on(app::operator(settings))
         }
         Command::Manifests(Manifests::Crds { dir: None }) => {
-            install::crds().iter().try_for_each(|(_, crd)| print(&yaml(crd)?))
+            install::crds().iter().try_for_each(|(_, crd)| print(&install::yaml(crd)?))
         }
         Command::Manifests(Manifests::Crds { dir: Some(dir) }) => {
             for (name, crd) in install::crds() {
                 let path = dir.join(name);
-                std::fs::write(&path, yaml(&crd)?).with_context(|| format!("cannot write {}", path.display()))?;
+                std::fs::write(&path, install::yaml(&crd)?)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
             }
             Ok(())
         }
         Command::Manifests(Manifests::Install(installation)) => {
-            install::manifests(&installation).iter().try_for_each(|object| print(&yaml(object)?))
+            install::manifests(&installation).iter().try_for_each(|object| print(&install::yaml(object)?))
         }
         Command::Docs(Docs::States) => print(&plan::phase::table()),
     }
-}
-
-fn yaml<T: Serialize>(object: &T) -> anyhow::Result<String> {
-    let text = serde_saphyr::to_string(object).context("cannot write YAML")?;
-    Ok(format!("---\n{text}"))
 }
 
 /// Prints to standard output. A reader that has gone, such as `head`, is no error.

@@ -4,8 +4,10 @@
 
 mod cache;
 mod cluster;
+mod generate;
 mod images;
 mod run;
+mod test;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -21,6 +23,7 @@ use std::process::ExitCode;
   eval \"$(cargo xtask cluster env)\"           kubectl and helm for this shell
   cargo xtask cluster down                    everything gone but the caches
   cargo xtask images load                     images built if need be, and brought to the node
+  cargo xtask test                            everything that a change must pass
 
 Caches and the cluster's state live under $BERTH_CACHE (default: $XDG_CACHE_HOME/berth or ~/.cache/berth)."
 )]
@@ -35,6 +38,10 @@ enum Command {
     Cluster(cluster::Args),
     /// Build container images without a registry, and bring them to the cluster
     Images(images::Args),
+    /// Write the files that are made from the code: crds/ and tables in docs/
+    Generate,
+    /// Run everything that a change must pass, as CI does
+    Test(test::Args),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +49,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Cluster(args) => cluster::main(args),
         Command::Images(args) => images::main(args),
+        Command::Generate => generate::run().map(|()| ExitCode::SUCCESS),
+        Command::Test(args) => test::main(&args),
     };
     match result {
         Ok(code) => code,

@@ -1,0 +1,109 @@
+//! The walls between modules: who may name whom. Each rule is an invariant of docs/architecture.md.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// All lines of code that bring a name into scope or spell a path, by file, without tests and comments.
+fn lines_of(folder: &str) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = vec![root.join(format!("{folder}.rs"))];
+    collect(&root.join(folder), &mut files);
+    let mut lines = Vec::new();
+    for file in files.iter().filter(|file| !file.ends_with("tests.rs")) {
+        let text = fs::read_to_string(file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let named = code.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+        lines.extend(named.map(|line| (file.clone(), line.to_owned())));
+    }
+    assert!(lines.len() > 20, "no code was read in {folder}");
+    lines
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The lines of `folder` that hold one of `words`.
+fn offences(folder: &str, words: &[&str]) -> Vec<String> {
+    let offends = |line: &str| words.iter().any(|word| line.contains(word));
+    let show = |(file, line): (PathBuf, String)| format!("{}: {line}", file.display());
+    lines_of(folder).into_iter().filter(|(_, line)| offends(line)).map(show).collect()
+}
+
+#[test]
+fn planners_perform_nothing() {
+    let words = [
+        "tokio",
+        "tracing",
+        "kube::Client",
+        "kube::Api",
+        "kube::api",
+        "kube::runtime",
+        "std::env",
+        "std::fs",
+        "std::net",
+        "std::time",
+        "std::thread",
+        "std::process",
+        "Utc::now",
+        "Instant::now",
+        "crate::cluster",
+        "crate::controller",
+        "crate::clock",
+        "crate::settings",
+        "crate::app",
+        "rand",
+    ];
+    let found: Vec<String> = offences("plan", &words).into_iter().filter(|line| !line.contains("operand")).collect();
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn resources_know_nobody() {
+    let words = ["crate::plan", "crate::cluster", "crate::controller", "crate::app", "tokio", "tracing"];
+    assert_eq!(offences("api", &words), Vec::<String>::new());
+}
+
+#[test]
+fn the_cluster_does_not_know_its_loop() {
+    assert_eq!(offences("cluster", &["crate::controller", "crate::app", "crate::settings"]), Vec::<String>::new());
+}
+
+#[test]
+fn only_the_writers_write() {
+    let writes = [".create(", ".patch(", ".patch_status(", ".delete(", ".replace(", "Request::post", "Patch::"];
+    let writers = ["cluster/apply.rs", "cluster/lease.rs"];
+    let found: Vec<String> = offences("cluster", &writes)
+        .into_iter()
+        .chain(offences("controller", &writes))
+        .filter(|line| !writers.iter().any(|writer| line.contains(writer)))
+        .collect();
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn no_code_deletes_a_claim() {
+    let claims = offences("cluster", &["PersistentVolumeClaim"]);
+    assert!(claims.iter().all(|line| line.contains("cluster/apply.rs")), "{claims:?}");
+    let rules = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/install.rs")).unwrap();
+    let rule = rules.lines().find(|line| line.contains("persistentvolumeclaims")).unwrap();
+    assert!(!rule.contains("delete"), "the operator's role must not be able to delete a claim: {rule}");
+}
+
+#[test]
+fn jiff_is_named_in_one_file() {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for folder in ["api", "plan", "cluster", "controller"] {
+        files.extend(lines_of(folder).into_iter().filter(|(_, line)| line.contains("jiff")).map(|(file, _)| file));
+    }
+    files.dedup();
+    assert!(files.iter().all(|file| file.ends_with("api/time.rs")), "{files:?}");
+}

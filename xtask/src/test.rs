@@ -1,0 +1,219 @@
+//! `cargo xtask test`: everything that a change must pass, in the order in which it fails cheapest. Owns the
+//! list of steps and their report; each step is a command that one can run alone.
+
+use crate::cache::Cache;
+use crate::generate::root;
+use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask test                        everything, as CI does
+  cargo xtask test --list                 the steps
+  cargo xtask test --without-cluster      what needs no cluster
+  cargo xtask test --only behaviour       one step")]
+pub struct Args {
+    /// Run only the steps of these names
+    #[arg(long, value_name = "STEP")]
+    only: Vec<String>,
+    /// Leave out what needs a cluster
+    #[arg(long)]
+    without_cluster: bool,
+    /// Go on after a step that failed
+    #[arg(long)]
+    keep_going: bool,
+    /// Print the steps and stop
+    #[arg(long)]
+    list: bool,
+}
+
+/// The version of cargo-deny, built from its package on first use.
+const DENY: &str = "0.20.2";
+
+/// One thing that a change must pass.
+struct Step {
+    name: &'static str,
+    about: &'static str,
+    cluster: bool,
+    run: fn(&Context_) -> Result<Outcome>,
+}
+
+enum Outcome {
+    Passed,
+    /// What was left out, and why; it is printed as such.
+    Skipped(String),
+}
+
+struct Context_ {
+    cache: Cache,
+    root: PathBuf,
+    this: PathBuf,
+}
+
+const STEPS: [Step; 11] = [
+    Step { name: "format", about: "rustfmt", cluster: false, run: |c| c.cargo(["fmt", "--all", "--check"]) },
+    Step { name: "clippy", about: "lints, as errors", cluster: false, run: clippy },
+    Step { name: "deny", about: "licences, sources, bans, advisories", cluster: false, run: deny },
+    Step { name: "unit", about: "unit and property tests, walls, generated files", cluster: false, run: unit },
+    Step {
+        name: "teardown",
+        about: "`cluster down` leaves nothing, also after kill -9",
+        cluster: true,
+        run: |c| c.xtask(&["cluster", "selftest", "--replace", "--kills", "10"]),
+    },
+    Step {
+        name: "cluster",
+        about: "a real cluster",
+        cluster: true,
+        run: |c| c.xtask(&["cluster", "up", "--simulated", "0", "--without-helm"]),
+    },
+    Step {
+        name: "images",
+        about: "workspace images, built and loaded",
+        cluster: true,
+        run: |c| c.xtask(&["images", "load", "desktop", "jupyterlab"]),
+    },
+    Step { name: "install", about: "Berth, built and installed", cluster: true, run: |c| c.xtask(&["install"]) },
+    Step {
+        name: "behaviour",
+        about: "the behaviour suite on the real cluster",
+        cluster: true,
+        run: |c| c.suite("cluster", 8),
+    },
+    Step {
+        name: "disruption",
+        about: "the suite that breaks the node and the operator",
+        cluster: true,
+        run: |c| c.suite("disruption", 1),
+    },
+    Step { name: "demo", about: "the demo, each step checked", cluster: true, run: |c| c.xtask(&["demo", "--check"]) },
+];
+
+/// Runs the steps.
+pub fn main(args: &Args) -> Result<ExitCode> {
+    if args.list {
+        for step in &STEPS {
+            println!("{:<12}{}", step.name, step.about);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(unknown) = args.only.iter().find(|name| STEPS.iter().all(|step| step.name != *name)) {
+        bail!("there is no step {unknown}; `cargo xtask test --list` names them");
+    }
+    let context = Context_ { cache: Cache::open()?, root: root()?, this: std::env::current_exe()? };
+    let chosen = |step: &&Step| {
+        (args.only.is_empty() || args.only.iter().any(|name| name == step.name))
+            && !(args.without_cluster && step.cluster)
+    };
+    let mut report = Vec::new();
+    for step in STEPS.iter().filter(chosen) {
+        eprintln!("\n== {}: {}", step.name, step.about);
+        let begun = Instant::now();
+        let outcome = (step.run)(&context);
+        let failed = outcome.is_err();
+        report.push((step.name, begun.elapsed(), outcome));
+        if failed && !args.keep_going {
+            break;
+        }
+    }
+    Ok(conclude(&report))
+}
+
+/// Prints minutes per step and the closing line.
+fn conclude(report: &[(&'static str, Duration, Result<Outcome>)]) -> ExitCode {
+    println!("\nminutes  step");
+    for (name, lasted, outcome) in report {
+        let words = match outcome {
+            Ok(Outcome::Passed) => String::new(),
+            Ok(Outcome::Skipped(why)) => format!("  skipped in part: {why}"),
+            Err(error) => format!("  FAILED: {error:#}"),
+        };
+        println!("{:>7.1}  {name}{words}", lasted.as_secs_f32() / 60.0);
+    }
+    let failed = report.iter().filter(|(_, _, outcome)| outcome.is_err()).count();
+    println!(
+        "{:>7.1}  all\n\n{} passed, {failed} failed",
+        report.iter().map(|(_, lasted, _)| lasted.as_secs_f32()).sum::<f32>() / 60.0,
+        report.len() - failed
+    );
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn clippy(context: &Context_) -> Result<Outcome> {
+    context.cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])
+}
+
+fn unit(context: &Context_) -> Result<Outcome> {
+    context.cargo(["test", "--quiet", "--package", "berth", "--lib", "--test", "it"])?;
+    context.cargo(["test", "--quiet", "--package", "xtask"])
+}
+
+/// Licences, sources and bans always; advisories where their database can be fetched.
+fn deny(context: &Context_) -> Result<Outcome> {
+    let folder = context.cache.tools(&format!("cargo-deny-{DENY}"));
+    let deny = folder.join("bin").join("cargo-deny");
+    if !deny.exists() {
+        let version = format!("={DENY}");
+        let root = folder.as_os_str();
+        // Its own target folder goes with it: nothing of it is used again.
+        context.cargo([
+            OsStr::new("install"),
+            "cargo-deny".as_ref(),
+            "--version".as_ref(),
+            version.as_ref(),
+            "--locked".as_ref(),
+            "--debug".as_ref(),
+            "--quiet".as_ref(),
+            "--root".as_ref(),
+            root,
+        ])?;
+    }
+    let check = |what: &[&str]| context.command(&deny, [&["check"], what].concat());
+    check(&["bans", "licenses", "sources"])?;
+    let fetched =
+        Command::new(&deny).arg("fetch").arg("db").current_dir(&context.root).stdin(Stdio::null()).output()?;
+    if !fetched.status.success() {
+        return Ok(Outcome::Skipped("advisories: their database cannot be fetched from here".to_owned()));
+    }
+    check(&["advisories"])
+}
+
+impl Context_ {
+    /// One of our own subcommands, as a person would run it.
+    fn xtask(&self, args: &[&str]) -> Result<Outcome> {
+        self.command(&self.this, args)
+    }
+
+    fn cargo<const N: usize, A: AsRef<OsStr>>(&self, args: [A; N]) -> Result<Outcome> {
+        self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), args)
+    }
+
+    /// A suite of the berth package on the cluster.
+    fn suite(&self, name: &str, threads: u8) -> Result<Outcome> {
+        let threads = format!("--test-threads={threads}");
+        self.cargo(["test", "--quiet", "--package", "berth", "--test", name, "--", threads.as_str()])
+    }
+
+    /// Runs a command with its output where ours goes, so that what a test runner says is seen.
+    fn command<A: AsRef<OsStr>>(
+        &self,
+        program: impl AsRef<OsStr>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Outcome> {
+        let mut command = Command::new(program.as_ref());
+        command.args(args).current_dir(&self.root).env("CARGO_TARGET_DIR", self.cache.target()).stdin(Stdio::null());
+        let kubeconfig = self.cache.cluster().join("kubeconfig").join("admin");
+        if kubeconfig.exists() {
+            command.env("KUBECONFIG", kubeconfig);
+        }
+        let status = command.status().with_context(|| format!("cannot run {}", program.as_ref().to_string_lossy()))?;
+        if !status.success() {
+            bail!("{status}");
+        }
+        Ok(Outcome::Passed)
+    }
+}

@@ -22,7 +22,7 @@ use crate::plan::session::{Attempt, Step};
 use crate::plan::workspace::{self, Trial};
 
 /// The fields of a Session's status that the operator writes; the others are the observer's.
-const SESSION_STATUS_FIELDS: [&str; 17] = [
+const SESSION_STATUS_FIELDS: [&str; 16] = [
     "phase",
     "reason",
     "message",
@@ -39,7 +39,6 @@ const SESSION_STATUS_FIELDS: [&str; 17] = [
     "url",
     "conditions",
     "observedGeneration",
-    "recording",
 ];
 
 /// Executes the steps about `session`; returns the session as the last write left it.
@@ -325,4 +324,30 @@ fn to_value<T: Serialize>(value: &T) -> Result<Value, CallError> {
 
 fn from_value<T: DeserializeOwned>(value: Value, what: &'static str) -> Result<T, CallError> {
     serde_json::from_value(value).map_err(|error| CallError::Unreadable { what, error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::CustomResourceExt;
+
+    #[test]
+    fn the_operator_writes_every_field_of_a_sessions_status_but_the_observers() {
+        let crd = serde_json::to_value(Session::crd()).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
+        let mut fields: Vec<&str> = schema.as_object().unwrap().keys().map(String::as_str).collect();
+        fields.retain(|field| !["activity", "client", "endRequest"].contains(field));
+        let mut ours = SESSION_STATUS_FIELDS.to_vec();
+        ours.sort_unstable();
+        fields.sort_unstable();
+        assert_eq!(ours, fields);
+    }
+
+    #[test]
+    fn a_field_that_is_gone_is_written_as_null_and_the_observers_never() {
+        let before = json!({"phase": "Idle", "idleSince": "x", "activity": {"lastAt": "y"}});
+        let after = json!({"phase": "Active", "activity": {}});
+        let patch = changed_fields(&before, &after).unwrap();
+        assert_eq!(Value::Object(patch), json!({"phase": "Active", "idleSince": null}));
+    }
 }

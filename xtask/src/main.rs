@@ -2,6 +2,7 @@
 //!
 //! This file owns the command line alone; each subcommand lives in its own module.
 
+mod bench;
 mod cache;
 mod cluster;
 mod generate;
@@ -38,6 +39,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Build container images without a registry, and bring them to the cluster
     Images(images::Args),
+    /// Measure what Berth costs, on simulated nodes
+    Bench(bench::Args),
     /// Write the files that are made from the code: crds/ and tables in docs/
     Generate,
     /// Run everything that a change must pass, as CI does
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Cluster(args) => cluster::main(args),
         Command::Images(args) => images::main(args),
+        Command::Bench(args) => bench::main(&args),
         Command::Generate => generate::run().map(|()| ExitCode::SUCCESS),
         Command::Test(args) => test::main(&args),
     };

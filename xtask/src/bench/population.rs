@@ -83,6 +83,7 @@ impl<'a> Population<'a> {
     }
 
     /// How late each of `count` ends was, in seconds after its deadline, when it reached a watcher.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock that deadlines are written by")]
     pub fn lateness(&self, count: usize) -> Result<Vec<f64>> {
         let deadline = "jsonpath={range .items[*]}{.metadata.name} {.status.disconnectAt}{\"\\n\"}{end}";
         let due: std::collections::HashMap<String, f64> = self

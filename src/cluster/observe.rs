@@ -89,7 +89,8 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
     pods.sort_by_key(|pod| pod.uid() != named);
     World {
         policy: policy(cluster, workspace.as_deref()),
-        rivals: rivals(cluster, &session),
+        // Who else wants a slot matters only to those who have none.
+        rivals: if is_admitted(cluster, &session) { Vec::new() } else { rivals(cluster, &session) },
         pods,
         instance_gone: evidence.instance_gone,
         volume_holder: evidence.volume_holder.clone(),

@@ -4,4 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod harness;
+mod life;
 mod queue;
+mod start;

@@ -1,7 +1,9 @@
 //! The bodies of objects, each small: what a test says of one is laid over what they all have.
 
 use berth::api::session::{Phase, SessionStatus};
+use berth::api::time::{Instant, display};
 use berth::api::{Reason, Session};
+use berth::clock::Clock;
 use serde_json::{Value, json};
 
 /// The image of every pod of this suite. It is brought to the node with the cluster.
@@ -82,4 +84,14 @@ pub fn end(session: &Session) -> Option<(Phase, Reason)> {
     let status = session.status.as_ref()?;
     status.ended_at?;
     status.phase.zip(status.reason)
+}
+
+/// The time now, as an object has it.
+pub fn now() -> Instant {
+    Clock.now()
+}
+
+/// A time as it is written into an object.
+pub fn at(time: Instant) -> Value {
+    json!(display(time))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use berth::api::condition::{self, Condition, Type};
 use berth::api::session::Phase;
+use berth::api::workspace::WorkspacePhase;
 use berth::api::{Reason, Session, SessionPolicy, Workspace};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
@@ -170,6 +171,19 @@ impl Scene {
     pub async fn observe(&self, session: &str, patch: Value) -> Result<Session, kube::Error> {
         let params = PatchParams { field_manager: Some("observer".to_owned()), ..PatchParams::default() };
         self.api::<Session>().patch_status(session, &params, &Patch::Merge(json!({ "status": patch }))).await
+    }
+
+    /// Its user ends the session.
+    pub async fn disconnect(&self, session: &str) {
+        self.patch::<Session>(session, json!({ "spec": { "desiredState": "Disconnected" } })).await;
+    }
+
+    /// Waits until the Workspace is in this phase.
+    pub async fn workspace_phase(&self, workspace: &str, phase: WorkspacePhase) {
+        self.eventually(&format!("Workspace {workspace} is {phase:?}"), || async {
+            (self.find::<Workspace>(workspace).await?.status?.phase == Some(phase)).then_some(())
+        })
+        .await;
     }
 
     /// Deletes the object, as `kubectl delete --wait=false` does.

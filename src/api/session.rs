@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::condition::Condition;
 use super::duration::Duration;
 use super::reason::Reason;
-use super::text::{Line, Paragraph, UserId};
+use super::text::{Email, Line, Paragraph, UserId};
+use super::time::written_time;
 use super::workspace::ObjectRef;
 
 /// One person's use of one workspace.
@@ -27,12 +28,14 @@ use super::workspace::ObjectRef;
     doc = "One person's use of one workspace, from launch to end. Ended sessions stay as history.",
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.endedAt) || (has(self.status) && has(self.status.endedAt) && self.status.endedAt == oldSelf.status.endedAt)")
         .message("status.endedAt is written once: this session has ended; create a new Session to launch again"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.endedAt) || (has(self.status) && has(self.status.phase) && self.status.phase == oldSelf.status.phase)")
-        .message("status.phase of an ended session does not change: create a new Session to launch again"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.endedAt) || (has(self.status) && has(self.status.phase) && self.status.phase == oldSelf.status.phase && has(self.status.reason) == has(oldSelf.status.reason) && (!has(self.status.reason) || self.status.reason == oldSelf.status.reason) && has(self.status.duration) == has(oldSelf.status.duration) && (!has(self.status.duration) || self.status.duration == oldSelf.status.duration))")
+        .message("status.phase, status.reason and status.duration of an ended session do not change: create a new Session to launch again"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.endedAt) || self.spec == oldSelf.spec")
         .message("this session has ended and its spec does not change any more: create a new Session to launch again"),
     validation = Rule::new("!has(self.status) || !has(self.status.endedAt) || (has(self.status.phase) && self.status.phase in ['Disconnected', 'Terminated', 'Failed'])")
         .message("status.endedAt goes with one of the ended phases Disconnected, Terminated and Failed"),
+    validation = Rule::new("!has(self.status) || !has(self.status.phase) || !(self.status.phase in ['Disconnected', 'Terminated', 'Failed']) || has(self.status.endedAt)")
+        .message("status.phase Disconnected, Terminated and Failed go with status.endedAt: to end a session write spec.desiredState"),
     printcolumn(name = "User", type_ = "string", json_path = ".spec.user.id"),
     printcolumn(name = "Workspace", type_ = "string", json_path = ".spec.workspaceRef.name"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
@@ -68,7 +71,7 @@ use super::workspace::ObjectRef;
         .message("spec.idle is chosen at launch and cannot be changed; set spec.keepAliveAt to stay"),
     validation = Rule::new("oldSelf.desiredState == 'Connected' || self.desiredState == oldSelf.desiredState || (oldSelf.desiredState == 'Disconnected' && self.desiredState == 'Terminated')")
         .message("spec.desiredState moves only from Connected to Disconnected to Terminated: create a new Session to launch again"),
-    validation = Rule::new("!has(oldSelf.keepAliveAt) || (has(self.keepAliveAt) && self.keepAliveAt >= oldSelf.keepAliveAt)")
+    validation = Rule::new("!has(oldSelf.keepAliveAt) || (has(self.keepAliveAt) && timestamp(self.keepAliveAt) >= timestamp(oldSelf.keepAliveAt))")
         .message("spec.keepAliveAt moves only forward: write the time of now, such as 2026-01-31T12:00:00Z"),
 )]
 pub struct SessionSpec {
@@ -90,6 +93,7 @@ pub struct SessionSpec {
     pub desired_state: DesiredState,
     /// "I am still here": counts as activity at this time, where the policy allows it. It moves only forward.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "written_time")]
     pub keep_alive_at: Option<DateTime<Utc>>,
 }
 
@@ -101,7 +105,7 @@ pub struct User {
     pub id: UserId,
     /// Unverified when it comes from kubectl.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub email: Option<UserId>,
+    pub email: Option<Email>,
     /// Unverified when it comes from kubectl.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<Line>,
@@ -187,6 +191,7 @@ pub struct SessionStatus {
     pub ended_at: Option<DateTime<Utc>>,
     /// How long it lasted, written once, at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
     pub duration: Option<String>,
     /// What the Workspace was called when the session began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -320,12 +325,14 @@ pub struct Instance {
 pub struct Activity {
     /// When the user last did something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "written_time")]
     pub last_at: Option<DateTime<Utc>>,
     /// What it was seen by: a protocol's input, a keepalive, a report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Line>,
     /// Until when the observer watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "written_time")]
     pub observed_until: Option<DateTime<Utc>>,
     /// Who observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -390,6 +397,7 @@ pub struct EndRequest {
     pub actor: Option<Line>,
     /// When.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "written_time")]
     pub at: Option<DateTime<Utc>>,
 }
 

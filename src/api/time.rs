@@ -3,6 +3,21 @@
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// The schema of a time that others than the operator write. The format `date-time` would take more than
+/// [`Instant`] does, such as an offset of 99 hours: an object that cannot be read would be the result.
+pub fn written_time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "nullable": true,
+        "maxLength": 35,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[-+]([01][0-9]|2[0-3]):[0-5][0-9])$') && timestamp(self) > timestamp('2000-01-01T00:00:00Z')",
+            "message": "write a time with its offset, such as 2026-01-31T12:00:00Z",
+        }],
+    })
+}
 
 /// An instant, UTC.
 pub type Instant = DateTime<Utc>;

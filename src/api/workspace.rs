@@ -67,7 +67,8 @@ pub struct WorkspaceSpec {
     pub endpoint: Option<Endpoint>,
     /// How many sessions may be live at once; 1 makes the workspace exclusive.
     #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 10000))]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 10000")
+        .message("write from 1 to 10000; to launch nothing new set spec.maintenance to true"))]
     pub max_sessions: i32,
     /// The policy of its sessions. Unwritten: the policy named `default`, else built-in values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,13 +118,13 @@ impl WorkspaceType {
 }
 
 /// How an instance is reached.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Access {
     /// The protocol that the instance speaks on `port`.
     pub protocol: Protocol,
     /// The TCP port of the instance.
-    #[schemars(range(min = 1, max = 65535))]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 65535").message("write the TCP port of the instance, from 1 to 65535"))]
     pub port: i32,
     /// For HTTP: the path at which the application begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -142,8 +142,8 @@ pub async fn workspace_steps(
     let api: Api<Workspace> = Api::namespaced(cluster.client.clone(), &namespace);
     for step in steps {
         match step {
-            workspace::Step::Try(pod) => {
-                try_template(cluster, &namespace, workspace, &pod).await?;
+            workspace::Step::Try(objects) => {
+                try_template(cluster, &namespace, workspace, &objects).await?;
                 // The answer is a new observation: the planner decides on it.
                 return Err(CallError::Attempt);
             }
@@ -256,17 +256,31 @@ fn attempt(cluster: &Cluster, session: &Session, outcome: Result<(), CallError>)
     }
 }
 
-async fn try_template(cluster: &Cluster, namespace: &str, workspace: &Workspace, pod: &Value) -> Result<(), CallError> {
-    let request = post(&format!("/api/v1/namespaces/{namespace}/pods?dryRun=All"), pod)?;
+/// Asks about each object. Strictly, so that a misspelt field is told of; the pod itself would be made without it.
+async fn try_template(
+    cluster: &Cluster,
+    namespace: &str,
+    workspace: &Workspace,
+    objects: &[Value],
+) -> Result<(), CallError> {
     let (uid, generation) = (workspace.uid().unwrap_or_default(), workspace.metadata.generation);
-    cluster.leadership.check()?;
-    match bounded(cluster.client.request::<Pod>(request)).await {
-        Ok(_) => cluster.memory.tried(&uid, generation, Trial::Accepted),
-        Err(error) if error.is_refusal() || violates_security(&error) => {
-            cluster.memory.tried(&uid, generation, Trial::Refused(error.words()));
+    for object in objects {
+        let plural = if object["kind"] == "Pod" { "pods" } else { "persistentvolumeclaims" };
+        let path = format!("/api/v1/namespaces/{namespace}/{plural}?dryRun=All&fieldValidation=Strict");
+        cluster.leadership.check()?;
+        match bounded(cluster.client.request::<Value>(post(&path, object)?)).await {
+            Ok(_) => {}
+            Err(error) if error.is_refusal() || violates_security(&error) => {
+                cluster.memory.tried(&uid, generation, Trial::Refused(error.words()));
+                return Ok(());
+            }
+            Err(error) => {
+                cluster.memory.undecided(&uid, generation, error.words(), cluster.clock.now());
+                return Ok(());
+            }
         }
-        Err(error) => cluster.memory.undecided(&uid, generation, error.words(), cluster.clock.now()),
     }
+    cluster.memory.tried(&uid, generation, Trial::Accepted);
     Ok(())
 }
 

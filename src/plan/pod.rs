@@ -32,8 +32,9 @@ pub fn for_session(session: &Session, workspace: &Workspace, template: &Template
     pod
 }
 
-/// A pod by which the API server is asked whether it would accept what the template makes.
-pub fn for_dry_run(workspace: &Workspace, template: &Template) -> Value {
+/// What the API server is asked about, whether it would accept what the template makes: the claims that are kept,
+/// and the pod.
+pub fn for_dry_run(workspace: &Workspace, template: &Template) -> Vec<Value> {
     let namespace = workspace.namespace().unwrap_or_default();
     let workspace_name = workspace.name_any();
     let workspace_uid = workspace.uid().unwrap_or_default();
@@ -41,7 +42,7 @@ pub fn for_dry_run(workspace: &Workspace, template: &Template) -> Value {
         Owner { namespace: &namespace, workspace: &workspace_name, workspace_uid: &workspace_uid, user: "dry-run" };
     let mut pod = from_template(template, owner);
     pod["metadata"]["name"] = json!(name::pod(&workspace_name, &workspace_uid));
-    pod
+    template.volume_claims.iter().filter_map(|claim| volume::retained(claim, owner)).chain([pod]).collect()
 }
 
 /// The reference by which Kubernetes deletes the pod with its session.

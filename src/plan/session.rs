@@ -171,7 +171,7 @@ pub fn promises_slot(world: &World, plan: &Plan<Step>) -> bool {
 
 impl View {
     fn of(world: &World, before: SessionStatus, now: Instant) -> Self {
-        let phase = before.phase.unwrap_or(Phase::Pending);
+        let phase = borne_out(&before);
         let held = before.policy.as_ref().and_then(|wire| InForce::from_wire(wire).ok());
         let (rules, policy_trouble) = current_rules(world, held.as_ref());
         let allow_keep_alive =
@@ -195,6 +195,17 @@ impl View {
         condition::find(&self.before.conditions, Type::Admitted)
             .filter(|admitted| admitted.status == condition::Status::True)
             .map(|admitted| admitted.last_transition_time)
+    }
+}
+
+/// The phase that the rest of the status bears out. The operator writes no other; a hand that wrote one, and
+/// not what goes with it, has not moved the session.
+fn borne_out(status: &SessionStatus) -> Phase {
+    match status.ready_at {
+        Some(_) if status.phase == Some(Phase::Idle) => Phase::Idle,
+        Some(_) => Phase::Active,
+        None if condition::is_true(&status.conditions, Type::Admitted) => Phase::Starting,
+        None => Phase::Pending,
     }
 }
 

@@ -1,8 +1,12 @@
 //! Whether what a Workspace's template makes may run: the checks that need no API server. Each refusal names
 //! the field, the rule and the mend. What only the API server knows is asked of it by a dry run.
 
-use k8s_openapi::api::core::v1::{Capabilities, Container, PodSpec, SecurityContext};
-use serde_json::Value;
+use k8s_openapi::api::core::v1::{
+    AppArmorProfile, Capabilities, Container, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext,
+    WindowsSecurityContextOptions,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::api::workspace::{Retention, Template};
 use crate::plan::shorten;
@@ -13,6 +17,20 @@ const RESERVED: &str = "berth.dev/";
 /// The capabilities that a container may add.
 const ALLOWED_CAPABILITIES: [&str; 1] = ["NET_BIND_SERVICE"];
 
+/// The kernel settings that a pod may change: those that Kubernetes counts as safe, for they end at its own walls.
+const SAFE_SYSCTLS: [&str; 10] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_syncookies",
+];
+
 /// What is wrong with `template`, or nothing. The text is for people and names the fields.
 ///
 /// # Errors
@@ -21,7 +39,9 @@ pub fn check(template: &Template) -> Result<(), String> {
     let mut problems = metadata_problems(template);
     match serde_json::from_value::<PodSpec>(Value::Object(template.spec.clone())) {
         Ok(spec) => problems.extend(spec_problems(&spec, template)),
-        Err(error) => problems.push(format!("spec.template.spec is not a PodSpec: {error}")),
+        Err(error) => problems.push(
+            unreadable(&template.spec).unwrap_or_else(|| format!("spec.template.spec is not a PodSpec: {error}")),
+        ),
     }
     if problems.is_empty() { Ok(()) } else { Err(shorten(&problems.join("; "))) }
 }
@@ -55,8 +75,20 @@ fn spec_problems(spec: &PodSpec, template: &Template) -> Vec<String> {
         spec.automount_service_account_token == Some(true),
         "spec.template.spec.automountServiceAccountToken is not allowed: an instance gets no token; remove it",
     );
+    refuse(spec.node_name.is_some(), "spec.template.spec.nodeName is not allowed: use nodeSelector or affinity");
+    refuse(
+        spec.priority_class_name.as_deref().is_some_and(|class| class.starts_with("system-")),
+        "spec.template.spec.priorityClassName of the system is not allowed: name another class, or remove it",
+    );
     for volume in spec.volumes.iter().flatten() {
         let name = &volume.name;
+        let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        refuse(
+            sources.into_iter().any(|source| source.service_account_token.is_some()),
+            &format!(
+                "spec.template.spec.volumes[{name}].projected.serviceAccountToken is not allowed: an instance gets no token; remove it"
+            ),
+        );
         refuse(
             volume.host_path.is_some(),
             &format!(
@@ -70,14 +102,82 @@ fn spec_problems(spec: &PodSpec, template: &Template) -> Vec<String> {
             ),
         );
     }
-    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
-        problems.extend(container_problems(container));
+    problems.extend(spec.security_context.as_ref().map(pod_security_problems).unwrap_or_default());
+    for container in spec.init_containers.iter().flatten() {
+        problems.extend(container_problems("initContainers", container));
+    }
+    for container in &spec.containers {
+        problems.extend(container_problems("containers", container));
     }
     problems
 }
 
-fn container_problems(container: &Container) -> Vec<String> {
-    let at = format!("spec.template.spec.containers[{}]", container.name);
+/// The same as for a container, for those that say nothing of their own; and what only a pod has.
+fn pod_security_problems(security: &PodSecurityContext) -> Vec<String> {
+    let at = "spec.template.spec";
+    let unsafe_sysctls =
+        security.sysctls.iter().flatten().filter(|sysctl| !SAFE_SYSCTLS.contains(&sysctl.name.as_str()));
+    let mut problems = confinement_problems(
+        at,
+        security.seccomp_profile.as_ref(),
+        security.app_armor_profile.as_ref(),
+        security.windows_options.as_ref(),
+    );
+    problems.extend(
+        unsafe_sysctls.map(|sysctl| format!("{at}.securityContext.sysctls[{}] is not allowed: remove it", sysctl.name)),
+    );
+    problems
+}
+
+/// What takes the walls around a container away.
+fn confinement_problems(
+    at: &str,
+    seccomp: Option<&SeccompProfile>,
+    app_armor: Option<&AppArmorProfile>,
+    windows: Option<&WindowsSecurityContextOptions>,
+) -> Vec<String> {
+    let at = format!("{at}.securityContext");
+    let mut problems = Vec::new();
+    if seccomp.is_some_and(|profile| profile.type_ == "Unconfined") {
+        problems.push(format!("{at}.seccompProfile Unconfined is not allowed: use RuntimeDefault"));
+    }
+    if app_armor.is_some_and(|profile| profile.type_ == "Unconfined") {
+        problems.push(format!("{at}.appArmorProfile Unconfined is not allowed: use RuntimeDefault"));
+    }
+    if windows.is_some_and(|options| options.host_process == Some(true)) {
+        problems.push(format!("{at}.windowsOptions.hostProcess is not allowed: remove it"));
+    }
+    problems
+}
+
+/// The first field of a PodSpec that does not have the type that it should, where that can be told.
+fn unreadable(spec: &Map<String, Value>) -> Option<String> {
+    let at = "spec.template.spec";
+    for (list, items) in ["initContainers", "containers"].iter().filter_map(|list| Some((*list, spec.get(*list)?))) {
+        for (index, container) in items.as_array().into_iter().flatten().enumerate() {
+            let of = format!("{at}.{list}[{index}]");
+            let Some(fields) = container.as_object() else {
+                return Some(format!("{of} is not a container: write an object"));
+            };
+            if let Some(problem) = first_unreadable::<Container>(&of, fields) {
+                return Some(problem);
+            }
+        }
+    }
+    first_unreadable::<PodSpec>(at, spec)
+}
+
+/// The first of `fields` with which alone an object of its kind cannot be read.
+fn first_unreadable<K: DeserializeOwned>(at: &str, fields: &Map<String, Value>) -> Option<String> {
+    fields.iter().find_map(|(name, value)| {
+        let alone = Map::from_iter([(name.clone(), value.clone())]);
+        let error = serde_json::from_value::<K>(Value::Object(alone)).err()?;
+        Some(format!("{at}.{name} cannot be read: {error}"))
+    })
+}
+
+fn container_problems(list: &str, container: &Container) -> Vec<String> {
+    let at = format!("spec.template.spec.{list}[{}]", container.name);
     let mut problems = Vec::new();
     if container.image.as_deref().is_none_or(str::is_empty) {
         problems.push(format!("{at}.image is missing: name the image to run"));
@@ -92,7 +192,12 @@ fn container_problems(container: &Container) -> Vec<String> {
 }
 
 fn security_problems(at: &str, security: &SecurityContext) -> Vec<String> {
-    let mut problems = Vec::new();
+    let mut problems = confinement_problems(
+        at,
+        security.seccomp_profile.as_ref(),
+        security.app_armor_profile.as_ref(),
+        security.windows_options.as_ref(),
+    );
     if security.privileged == Some(true) {
         problems.push(format!("{at}.securityContext.privileged is not allowed: remove it"));
     }
@@ -151,9 +256,44 @@ mod tests {
                 json!({"initContainers": [{"name": "a", "image": "i", "securityContext": {"privileged": true}}], "containers": [{"name": "b", "image": "i"}]}),
                 "privileged",
             ),
+            (
+                json!({"containers": [{"name": "a", "image": "i"}], "volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}),
+                "volumes[v].projected.serviceAccountToken",
+            ),
+            (
+                json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}}, "containers": [{"name": "a", "image": "i"}]}),
+                "spec.template.spec.securityContext.seccompProfile",
+            ),
+            (
+                json!({"containers": [{"name": "a", "image": "i", "securityContext": {"appArmorProfile": {"type": "Unconfined"}}}]}),
+                "containers[a].securityContext.appArmorProfile",
+            ),
+            (
+                json!({"containers": [{"name": "a", "image": "i", "securityContext": {"windowsOptions": {"hostProcess": true}}}]}),
+                "hostProcess",
+            ),
+            (
+                json!({"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}, "containers": [{"name": "a", "image": "i"}]}),
+                "sysctls[kernel.msgmax]",
+            ),
+            (json!({"nodeName": "n", "containers": [{"name": "a", "image": "i"}]}), "nodeName"),
+            (
+                json!({"priorityClassName": "system-node-critical", "containers": [{"name": "a", "image": "i"}]}),
+                "priorityClassName",
+            ),
+            (
+                json!({"initContainers": [{"name": "a", "image": "i", "securityContext": {"privileged": true}}], "containers": [{"name": "b", "image": "i"}]}),
+                "initContainers[a].securityContext.privileged",
+            ),
+            (
+                json!({"containers": [{"name": "a", "image": "i", "ports": "http"}]}),
+                "containers[0].ports cannot be read",
+            ),
+            (json!({"hostNetwork": "yes", "containers": []}), "spec.template.spec.hostNetwork cannot be read"),
+            (json!({"containers": [null]}), "containers[0] is not a container"),
             (json!({"containers": [{"name": "a"}]}), "image"),
             (json!({"containers": []}), "containers"),
-            (json!({"containers": "none"}), "PodSpec"),
+            (json!({"containers": "none"}), "spec.template.spec.containers cannot be read"),
         ] {
             let refusal = check(&template(spec.clone())).err().unwrap_or_default();
             assert!(refusal.contains(field), "{spec}: {refusal:?}");

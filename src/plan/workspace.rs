@@ -46,8 +46,8 @@ pub enum Trial {
 /// One thing to do about a Workspace.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Ask the API server whether it would accept this pod.
-    Try(Box<Value>),
+    /// Ask the API server whether it would accept these objects.
+    Try(Vec<Value>),
     /// Write the status, if it differs from what stands.
     Publish(Box<WorkspaceStatus>),
     /// Delete the Workspace, if it still has its uid and is as it was observed.
@@ -71,7 +71,7 @@ pub fn decide(world: &World, now: Instant) -> Plan<Step> {
     if let (Verdict::Untried(until), Some(template)) = (&verdict, &workspace.spec.template) {
         wake = until.filter(|at| *at > now);
         if wake.is_none() {
-            steps.push(Step::Try(Box::new(pod::for_dry_run(workspace, template))));
+            steps.push(Step::Try(pod::for_dry_run(workspace, template)));
         }
     }
     let before = workspace.status.clone().unwrap_or_default();
@@ -100,7 +100,7 @@ fn verdict(world: &World) -> Verdict {
     }
     match &world.trial {
         Trial::Accepted => Verdict::Valid(ACCEPTED),
-        Trial::Refused(why) => Verdict::Invalid(format!("the API server refuses the pod: {why}")),
+        Trial::Refused(why) => Verdict::Invalid(format!("the API server refuses what the template makes: {why}")),
         Trial::Undecided(until, _) => Verdict::Untried(Some(*until)),
         Trial::NotMade => remembered(&world.workspace),
     }
@@ -199,4 +199,109 @@ fn notes(before: &WorkspaceStatus, after: &WorkspaceStatus) -> Vec<Note> {
         })
         .into_iter()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+    use serde_json::json;
+
+    fn at(second: i64) -> Instant {
+        DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap_or_default()
+    }
+
+    fn world(changes: Value) -> World {
+        let mut object = json!({
+            "apiVersion": "berth.dev/v1alpha1", "kind": "Workspace",
+            "metadata": {"name": "box", "namespace": "n", "uid": "w", "generation": 1, "creationTimestamp": "2027-01-15T08:00:00Z"},
+            "spec": {
+                "type": "web", "access": {"protocol": "HTTP", "port": 80},
+                "template": {"spec": {"containers": [{"name": "main", "image": "box"}]}},
+            },
+        });
+        for (path, value) in changes.as_object().cloned().unwrap_or_default() {
+            *object.pointer_mut(&path).unwrap() = value;
+        }
+        World {
+            workspace: Arc::new(serde_json::from_value(object).unwrap()),
+            holding: 0,
+            waiting: 0,
+            last_used: None,
+            missing_policy: None,
+            trial: Trial::Accepted,
+        }
+    }
+
+    fn spec(changes: Value) -> World {
+        let mut spec = json!({"type": "web", "access": {"protocol": "HTTP", "port": 80}, "template": {"spec": {"containers": [{"name": "main", "image": "box"}]}}});
+        for (key, value) in changes.as_object().cloned().unwrap_or_default() {
+            spec[key] = value;
+        }
+        world(json!({"/spec": spec}))
+    }
+
+    fn published(world: &World) -> WorkspaceStatus {
+        let steps = decide(world, at(0)).steps;
+        let status = steps.into_iter().find_map(|step| match step {
+            Step::Publish(status) => Some(*status),
+            Step::Try(_) | Step::Delete => None,
+        });
+        status.unwrap_or_default()
+    }
+
+    #[test]
+    fn the_phase_says_whether_a_launch_would_succeed() {
+        assert_eq!(published(&spec(json!({}))).phase, Some(WorkspacePhase::Available));
+        assert_eq!(published(&World { holding: 1, ..spec(json!({})) }).phase, Some(WorkspacePhase::InUse));
+        assert_eq!(
+            published(&World { holding: 1, ..spec(json!({"maxSessions": 2})) }).phase,
+            Some(WorkspacePhase::Available)
+        );
+        assert_eq!(published(&spec(json!({"maintenance": true}))).phase, Some(WorkspacePhase::Maintenance));
+        let missing = World { missing_policy: Some("p".to_owned()), ..spec(json!({})) };
+        assert_eq!(published(&missing).phase, Some(WorkspacePhase::Unavailable));
+        let refused = World { trial: Trial::Refused("image: Required value".to_owned()), ..spec(json!({})) };
+        assert_eq!(published(&refused).phase, Some(WorkspacePhase::Unavailable));
+    }
+
+    #[test]
+    fn the_api_server_is_asked_once_for_each_generation() {
+        let untried = World { trial: Trial::NotMade, ..spec(json!({})) };
+        assert!(decide(&untried, at(0)).steps.iter().any(|step| matches!(step, Step::Try(_))));
+        // A restart remembers by the status.
+        let mut told = untried.clone();
+        Arc::make_mut(&mut told.workspace).status = Some(published(&spec(json!({}))));
+        assert_eq!(decide(&told, at(0)).steps, vec![]);
+        // An edit is asked about again.
+        Arc::make_mut(&mut told.workspace).metadata.generation = Some(2);
+        assert!(decide(&told, at(0)).steps.iter().any(|step| matches!(step, Step::Try(_))));
+        // An answer that was none is waited for.
+        let undecided = World { trial: Trial::Undecided(at(5), "quota".to_owned()), ..spec(json!({})) };
+        assert_eq!(decide(&undecided, at(0)).wake, Some(at(5)));
+        assert!(decide(&undecided, at(5)).steps.iter().any(|step| matches!(step, Step::Try(_))));
+    }
+
+    #[test]
+    fn a_one_off_goes_once_it_was_used_and_nobody_is_left() {
+        let deleted = |world: &World| decide(world, at(100)).steps == vec![Step::Delete];
+        let one_off = spec(json!({"reclaimPolicy": "Delete"}));
+        let used = World { last_used: Some(at(50)), ..one_off.clone() };
+        assert!(deleted(&used));
+        assert!(!deleted(&one_off), "never used");
+        assert!(!deleted(&World { waiting: 1, ..used.clone() }), "awaited");
+        assert!(!deleted(&World { holding: 1, ..used.clone() }), "in use");
+        assert!(!deleted(&World { last_used: Some(at(-50)), ..one_off }), "used under its name before it was created");
+        assert!(!deleted(&World { last_used: Some(at(50)), ..spec(json!({})) }), "kept by its policy");
+        let mut tracked = used;
+        Arc::make_mut(&mut tracked.workspace).annotations_mut().insert(TRACKING_KEYS[0].to_owned(), "x".to_owned());
+        assert!(!deleted(&tracked), "tracked by a tool");
+    }
+
+    #[test]
+    fn a_status_that_stands_is_not_written_again() {
+        let mut world = spec(json!({}));
+        Arc::make_mut(&mut world.workspace).status = Some(published(&world));
+        assert_eq!(decide(&world, at(1000)).steps, vec![]);
+    }
 }

@@ -453,6 +453,24 @@ fn a_workspace_deleted_under_a_waiting_session_ends_it_at_once() {
 }
 
 #[test]
+fn a_phase_that_a_hand_wrote_moves_no_session() {
+    for phase in phase::PHASES {
+        let mut life = Life::launched(json!({}), short());
+        let before = life.status();
+        life.session().status = Some(SessionStatus { phase: Some(phase), ..before.clone() });
+        life.look();
+        assert_eq!(life.status(), before, "{phase:?}");
+    }
+    let mut waiting = Life::new(json!({}));
+    waiting.world.workspace = None;
+    waiting.look();
+    let before = waiting.status();
+    waiting.session().status = Some(SessionStatus { phase: Some(Phase::Active), ..before.clone() });
+    waiting.look();
+    assert_eq!(waiting.status(), before, "nothing was launched, whatever the phase claims");
+}
+
+#[test]
 fn an_edit_of_the_workspace_leaves_live_sessions_alone() {
     let mut life = Life::launched(json!({}), short());
     let pods = life.world.pods.clone();

@@ -46,6 +46,10 @@ pub const WORKSPACE_ANNOTATION: &str = "berth.dev/workspace";
 /// Annotation of an instance and of a retained claim: `spec.user.id` of the session.
 pub const USER_ANNOTATION: &str = "berth.dev/user";
 
+/// Annotation of an instance: scheme, port and path that it was made to answer on, as `http:8080/lab`. The
+/// Workspace may be edited later, and its instances stay as they are.
+pub const ACCESS_ANNOTATION: &str = "berth.dev/access";
+
 /// Label with which Velero leaves an object out of a backup: a restored Session must not launch.
 pub const VELERO_EXCLUDE_LABEL: &str = "velero.io/exclude-from-backup";
 

@@ -131,6 +131,21 @@ pub struct Access {
     pub path: Option<UrlPath>,
 }
 
+impl Access {
+    /// Scheme, port and path: all of a URL but the host.
+    pub fn without_host(&self) -> String {
+        let path = self.path.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("{}:{}{path}", self.protocol.scheme(), self.port)
+    }
+}
+
+/// The URL at `host` of what [`Access::without_host`] wrote; nothing where the text is none of its.
+pub fn url_at(host: &str, without_host: &str) -> Option<String> {
+    let (scheme, rest) = without_host.split_once(':')?;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    Some(format!("{scheme}://{host}:{rest}"))
+}
+
 /// The protocol that an instance speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Protocol {

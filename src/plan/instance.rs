@@ -4,7 +4,9 @@
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition};
 use kube::ResourceExt;
 
+use crate::api::ACCESS_ANNOTATION;
 use crate::api::session::Instance;
+use crate::api::workspace::url_at;
 use crate::plan::shorten;
 
 /// What a pod says.
@@ -51,6 +53,13 @@ pub fn describe(pod: &Pod) -> Instance {
         ip: pod.status.as_ref().and_then(|status| status.pod_ip.clone()),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
     }
+}
+
+/// Where the instance listens, once it has an address. The pod itself says on which port: its Workspace may have been
+/// edited since it was made.
+pub fn url(pod: &Pod) -> Option<String> {
+    let host = pod.status.as_ref()?.pod_ip.as_deref()?;
+    url_at(host, pod.annotations().get(ACCESS_ANNOTATION)?)
 }
 
 /// Why the pod will not be usable again, if so. A deletion cannot be taken back, and a pod that has run to

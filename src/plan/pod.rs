@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::api::workspace::Template;
 use crate::api::{
-    GROUP, MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_UID_LABEL, Session, USER_ANNOTATION, VERSION,
-    WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
+    ACCESS_ANNOTATION, GROUP, MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_UID_LABEL, Session,
+    USER_ANNOTATION, VERSION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
 };
 use crate::plan::name;
 use crate::plan::volume::{self, Owner};
@@ -28,6 +28,7 @@ pub fn for_session(session: &Session, workspace: &Workspace, template: &Template
     pod["metadata"]["name"] = json!(name::pod(&session.name_any(), &uid));
     pod["metadata"]["labels"][SESSION_UID_LABEL] = json!(uid);
     pod["metadata"]["annotations"][SESSION_ANNOTATION] = json!(session.name_any());
+    pod["metadata"]["annotations"][ACCESS_ANNOTATION] = json!(workspace.spec.access.without_host());
     pod["metadata"]["ownerReferences"] = owner_references(session);
     pod
 }

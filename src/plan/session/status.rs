@@ -7,7 +7,7 @@ use super::{Attempt, View, World, created};
 use crate::api::condition::{self, Claim, Status, Type, merge};
 use crate::api::session::{Phase, WorkspaceSummary};
 use crate::api::time::{Instant, display, floor_second};
-use crate::api::workspace::WorkspaceSpec;
+use crate::api::workspace::url_at;
 use crate::api::{Session, SessionStatus, Workspace};
 use crate::plan::admission::Blocker;
 use crate::plan::deadline::{self, Deadline};
@@ -177,7 +177,7 @@ pub(super) fn usable(world: &World, view: &View, now: Instant) -> (SessionStatus
             .as_ref()
             .map(|(pod, _)| instance::describe(pod))
             .or_else(|| view.before.instance.clone()),
-        url: url(world, view).or_else(|| view.before.url.clone()),
+        url: url(world, view),
         ..common(world, view, claims, now)
     };
     (status, notes)
@@ -266,17 +266,14 @@ fn usable_notes(before: &SessionStatus, claims: &[Claim]) -> Vec<Note> {
     claims.iter().filter(began).map(announce).collect()
 }
 
-/// Where the instance listens.
+/// Where the instance listens. It is decided when the session begins: an edit of the Workspace moves no instance.
 fn url(world: &World, view: &View) -> Option<String> {
-    let spec: &WorkspaceSpec = &world.workspace.as_ref()?.spec;
-    let host = match (&view.instance, &spec.endpoint) {
-        (Some((pod, _)), _) => pod.status.as_ref()?.pod_ip.clone()?,
-        (None, Some(endpoint)) => endpoint.host.to_string(),
-        (None, None) => return None,
+    let of_pod = view.instance.as_ref().and_then(|(pod, _)| instance::url(pod));
+    let of_endpoint = || {
+        let spec = &world.workspace.as_ref()?.spec;
+        url_at(spec.endpoint.as_ref()?.host.as_str(), &spec.access.without_host())
     };
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let path = spec.access.path.as_ref().map(ToString::to_string).unwrap_or_default();
-    Some(format!("{}://{host}:{}{path}", spec.access.protocol.scheme(), spec.access.port))
+    of_pod.or_else(|| view.before.url.clone()).or_else(of_endpoint)
 }
 
 /// What every live phase says: the fields that do not change with it, and its conditions.

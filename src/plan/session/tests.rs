@@ -480,6 +480,20 @@ fn an_edit_of_the_workspace_leaves_live_sessions_alone() {
 }
 
 #[test]
+fn an_instance_keeps_its_address_when_the_workspace_is_edited_while_it_starts_or_later() {
+    let moved = || Some(workspace(json!({"access": {"protocol": "VNC", "port": 5900}})));
+    let mut life = Life::new(json!({}));
+    life.look();
+    life.world.workspace = moved();
+    life.pod_ready();
+    assert_eq!(life.status().url.as_deref(), Some("http://10.0.0.1:80"));
+    let mut life = Life::launched(json!({}), PolicySource::BuiltIn);
+    life.world.workspace = moved();
+    life.look();
+    assert_eq!(life.status().url.as_deref(), Some("http://10.0.0.1:80"));
+}
+
+#[test]
 fn a_restarting_container_keeps_the_phase_and_takes_readiness() {
     let mut life = Life::launched(json!({}), PolicySource::BuiltIn);
     life.pod_status(json!({"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "False", "reason": "ContainersNotReady"}],
@@ -567,6 +581,9 @@ fn an_endpoint_is_usable_once_it_was_reached() {
     assert_eq!(life.phase(), Phase::Active);
     assert_eq!(life.status().url.as_deref(), Some("http://pc-7.example.org:80"));
     assert!(life.world.pods.is_empty());
+    life.world.workspace = Some(workspace(json!({"access": {"protocol": "SSH", "port": 22}})));
+    life.look();
+    assert_eq!(life.status().url.as_deref(), Some("http://pc-7.example.org:80"));
 }
 
 /// What may happen to a session from outside.

@@ -3,7 +3,12 @@
 //! the operator's requests. Each test has a namespace of its own, and says in its name what must be true.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod end;
 mod harness;
+mod history;
 mod life;
+mod namespaces;
+mod policies;
 mod queue;
 mod start;
+mod workspaces;

@@ -194,12 +194,20 @@ impl Scene {
         self.api::<K>().delete(name, &DeleteParams::background()).await.unwrap();
     }
 
-    /// Waits until the session is in this phase and live or ended as that phase has it.
+    /// Waits until the session is in this phase; fails at once where it has ended in another.
     pub async fn phase(&self, session: &str, wanted: Phase) -> Session {
-        self.eventually(&format!("Session {session} is {}", wanted.as_str()), || async {
-            self.find::<Session>(session).await.filter(|session| phase(session) == Some(wanted))
-        })
-        .await
+        let sentence = format!("Session {session} is {}", wanted.as_str());
+        let reached = self
+            .eventually(&sentence, || async {
+                self.find::<Session>(session)
+                    .await
+                    .filter(|session| phase(session) == Some(wanted) || end(session).is_some())
+            })
+            .await;
+        if phase(&reached) != Some(wanted) {
+            panic!("it has ended before: {sentence}\n{}", self.picture().await);
+        }
+        reached
     }
 
     /// Waits until the session has ended, in this phase and for this reason.

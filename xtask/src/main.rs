@@ -5,8 +5,10 @@
 mod bench;
 mod cache;
 mod cluster;
+mod demo;
 mod generate;
 mod images;
+mod install;
 mod run;
 mod test;
 
@@ -19,6 +21,7 @@ use std::process::ExitCode;
     name = "cargo xtask",
     bin_name = "cargo xtask",
     after_help = "Examples:
+  cargo xtask demo                            from nothing to the main job
   cargo xtask cluster up                      a Kubernetes cluster with one real node
   cargo xtask cluster up --simulated 40       the same, with 40 simulated nodes beside it
   eval \"$(cargo xtask cluster env)\"           kubectl and helm for this shell
@@ -37,6 +40,8 @@ struct Cli {
 enum Command {
     /// Bring up, look at and take down a Kubernetes cluster on this machine
     Cluster(cluster::Args),
+    /// From nothing to launched, supervised and ended sessions, each step shown and checked
+    Demo(demo::Args),
     /// Build container images without a registry, and bring them to the cluster
     Images(images::Args),
     /// Measure what Berth costs, on simulated nodes
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Cluster(args) => cluster::main(args),
+        Command::Demo(args) => demo::main(&args),
         Command::Images(args) => images::main(args),
         Command::Bench(args) => bench::main(&args),
         Command::Generate => generate::run().map(|()| ExitCode::SUCCESS),

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -120,6 +120,24 @@ impl Run {
         Err(self.failure(&status.to_string(), &String::from_utf8_lossy(&printed), Some(&log)))
     }
 
+    /// Starts the command and leaves it running beside this process.
+    ///
+    /// The kernel ends it when the thread that started it ends, however that comes about: a port that stays
+    /// forwarded after Ctrl-C or a kill would be nobody's.
+    pub fn spawn(self) -> Result<Background> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "--"]).arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().map_err(|e| self.not_started(e))?;
+        Ok(Background { child })
+    }
+
     fn wait(&mut self) -> Result<std::process::ExitStatus> {
         let input = self.input.take();
         self.command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
@@ -171,6 +189,25 @@ impl Run {
             text.push_str(&format!("\n{advice}"));
         }
         anyhow!(text)
+    }
+}
+
+/// A command that runs beside this process; dropping it ends it.
+pub struct Background {
+    child: Child,
+}
+
+impl Background {
+    /// Takes the reading ends of what the command prints; the second time there are none.
+    pub fn pipes(&mut self) -> Option<(ChildStdout, ChildStderr)> {
+        Some((self.child.stdout.take()?, self.child.stderr.take()?))
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

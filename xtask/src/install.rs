@@ -4,7 +4,7 @@
 //! lock; what touches the cluster is done under the machine-wide one.
 
 use crate::cache::{Cache, Lock};
-use crate::cluster::Layout;
+use crate::cluster::{self, Layout, UpArgs};
 use crate::images::{self, Built, Image};
 use crate::run::{Run, step};
 use anyhow::{Context, Result, bail};
@@ -18,6 +18,15 @@ pub const NAMESPACE: &str = "berth-system";
 pub const OPERATOR: &str = "berth-operator";
 /// What the API server calls the writer of the installed objects.
 const MANAGER: &str = "--field-manager=berth-install";
+
+/// Runs `cargo xtask install`.
+pub fn main() -> Result<()> {
+    let cache = Cache::open()?;
+    let prepared = prepare(&cache)?;
+    let lock = cache.lock("install")?;
+    cluster::up(&cache, &lock, &UpArgs { without_helm: true, ..UpArgs::default() })?;
+    install(&cache, &lock, &prepared)
+}
 
 /// The operator as it was built: the binary that prints its manifests, and its image.
 pub struct Prepared {

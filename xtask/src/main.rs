@@ -44,6 +44,8 @@ enum Command {
     Demo(demo::Args),
     /// Build container images without a registry, and bring them to the cluster
     Images(images::Args),
+    /// Bring Berth, as it is in this folder, into the cluster
+    Install,
     /// Measure what Berth costs, on simulated nodes
     Bench(bench::Args),
     /// Write the files that are made from the code: crds/ and tables in docs/
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Cluster(args) => cluster::main(args),
         Command::Demo(args) => demo::main(&args),
         Command::Images(args) => images::main(args),
+        Command::Install => install::main().map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::main(&args),
         Command::Generate => generate::run().map(|()| ExitCode::SUCCESS),
         Command::Test(args) => test::main(&args),

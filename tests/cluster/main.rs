@@ -3,12 +3,17 @@
 //! the operator's requests. Each test has a namespace of its own, and says in its name what must be true.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod alone;
 mod end;
+mod endpoints;
 mod harness;
 mod history;
+mod kstatus;
 mod life;
 mod namespaces;
 mod policies;
 mod queue;
+mod refusals;
 mod start;
+mod volumes;
 mod workspaces;

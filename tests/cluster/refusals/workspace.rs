@@ -1,0 +1,187 @@
+//! What is refused of Workspaces by the API server.
+
+use super::{By, Row};
+
+pub const CREATED: &[Row] = &[
+    Row {
+        wrong: "an unknown type",
+        written: "spec: {type: mac}",
+        by: By::Schema,
+        says: r#"spec.type: Unsupported value: "mac": supported values: "linux", "windows", "html5", "web", "ssh", "rdp""#,
+    },
+    Row { wrong: "no access", written: "spec: {access: null}", by: By::Schema, says: "spec.access: Required value" },
+    Row {
+        wrong: "an unknown protocol",
+        written: "spec: {access: {protocol: TELNET}}",
+        by: By::Schema,
+        says: r#"spec.access.protocol: Unsupported value: "TELNET": supported values: "HTTP", "VNC", "RDP", "SSH""#,
+    },
+    Row {
+        wrong: "a port of 0",
+        written: "spec: {access: {port: 0}}",
+        by: By::Rule,
+        says: "spec.access.port: Invalid value: 0: write the TCP port of the instance, from 1 to 65535",
+    },
+    Row {
+        wrong: "a port that TCP does not have",
+        written: "spec: {access: {port: 70000}}",
+        by: By::Rule,
+        says: "spec.access.port: Invalid value: 70000: write the TCP port of the instance, from 1 to 65535",
+    },
+    Row {
+        wrong: "a port that is a text",
+        written: r#"spec: {access: {port: "8080"}}"#,
+        by: By::Schema,
+        says: r#"spec.access.port: Invalid value: "string": spec.access.port in body must be of type integer: "string""#,
+    },
+    Row {
+        wrong: "a path without a slash",
+        written: "spec: {access: {path: lab}}",
+        by: By::Rule,
+        says: r#"spec.access.path: Invalid value: "lab": write a path that begins with '/', such as /lab, without spaces, '..', query or fragment"#,
+    },
+    Row {
+        wrong: "a path that climbs",
+        written: "spec: {access: {path: /lab/../../etc}}",
+        by: By::Rule,
+        says: r#"spec.access.path: Invalid value: "/lab/../../etc": write a path that begins with '/', such as /lab, without spaces, '..', query or fragment"#,
+    },
+    Row {
+        wrong: "a path with a query",
+        written: r#"spec: {access: {path: "/lab?token=1"}}"#,
+        by: By::Rule,
+        says: r#"spec.access.path: Invalid value: "/lab?token=1": write a path that begins with '/', such as /lab, without spaces, '..', query or fragment"#,
+    },
+    Row {
+        wrong: "a path for VNC",
+        written: "spec: {access: {protocol: VNC, path: /lab}}",
+        by: By::Rule,
+        says: "spec: Invalid value: spec.access.path is for protocol HTTP; leave it out, or set spec.access.protocol to HTTP",
+    },
+    Row {
+        wrong: "neither template nor endpoint",
+        written: "spec: {template: null}",
+        by: By::Rule,
+        says: "spec: Invalid value: write exactly one of spec.template (a pod is made for each session) and spec.endpoint (a machine that exists)",
+    },
+    Row {
+        wrong: "both template and endpoint",
+        written: "spec: {endpoint: {host: build-7}}",
+        by: By::Rule,
+        says: "spec: Invalid value: write exactly one of spec.template (a pod is made for each session) and spec.endpoint (a machine that exists)",
+    },
+    Row {
+        wrong: "an endpoint without a host",
+        written: "spec: {template: null, endpoint: {}}",
+        by: By::Schema,
+        says: "spec.endpoint.host: Required value",
+    },
+    Row {
+        wrong: "an endpoint with a port",
+        written: r#"spec: {template: null, endpoint: {host: "build-7:22"}}"#,
+        by: By::Rule,
+        says: r#"spec.endpoint.host: Invalid value: "build-7:22": write a host name or an IP address alone, such as build-7.example.org or 192.0.2.10; the port belongs in spec.access.port"#,
+    },
+    Row {
+        wrong: "an endpoint that is a URL",
+        written: r#"spec: {template: null, endpoint: {host: "ssh://build-7"}}"#,
+        by: By::Rule,
+        says: r#"spec.endpoint.host: Invalid value: "ssh://build-7": write a host name or an IP address alone, such as build-7.example.org or 192.0.2.10; the port belongs in spec.access.port"#,
+    },
+    Row {
+        wrong: "no sessions at all",
+        written: "spec: {maxSessions: 0}",
+        by: By::Rule,
+        says: "spec.maxSessions: Invalid value: 0: write from 1 to 10000; to launch nothing new set spec.maintenance to true",
+    },
+    Row {
+        wrong: "more sessions than there can be",
+        written: "spec: {maxSessions: 10001}",
+        by: By::Rule,
+        says: "spec.maxSessions: Invalid value: 10001: write from 1 to 10000; to launch nothing new set spec.maintenance to true",
+    },
+    Row {
+        wrong: "an unknown reclaim policy",
+        written: "spec: {reclaimPolicy: Recycle}",
+        by: By::Schema,
+        says: r#"spec.reclaimPolicy: Unsupported value: "Recycle": supported values: "Retain", "Delete""#,
+    },
+    Row {
+        wrong: "a policy that is no name",
+        written: "spec: {policyRef: {name: Strict!}}",
+        by: By::Rule,
+        says: r#"spec.policyRef.name: Invalid value: "Strict!": write the object's name: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"#,
+    },
+    Row {
+        wrong: "an empty display name",
+        written: r#"spec: {displayName: ""}"#,
+        by: By::Schema,
+        says: r#"spec.displayName: Invalid value: "": spec.displayName in body should be at least 1 chars long"#,
+    },
+    Row {
+        wrong: "a display name that hides its end",
+        written: r#"spec: {displayName: "\u202egnp.exe"}"#,
+        by: By::Rule,
+        says: r#"spec.displayName: Invalid value: "\u202egnp.exe": write printable text: control characters, invisible ones and direction overrides are not allowed"#,
+    },
+    Row {
+        wrong: "a description of two lines",
+        written: r#"spec: {description: "one\ntwo"}"#,
+        by: By::Rule,
+        says: r#"spec.description: Invalid value: "one\ntwo": write printable text on one line: control characters, invisible ones and direction overrides are not allowed"#,
+    },
+    Row {
+        wrong: "a template without a spec",
+        written: "spec: {template: {spec: null}}",
+        by: By::Schema,
+        says: "spec.template.spec: Required value",
+    },
+    Row {
+        wrong: "a template that is a list",
+        written: "spec: {template: {spec: []}}",
+        by: By::Schema,
+        says: r#"spec.template.spec: Invalid value: "array": spec.template.spec in body must be of type object: "array""#,
+    },
+    Row {
+        wrong: "a claim without a name",
+        written: "spec: {template: {volumeClaims: [{spec: {}}]}}",
+        by: By::Schema,
+        says: "spec.template.volumeClaims[0].name: Required value",
+    },
+    Row {
+        wrong: "two claims with one name",
+        written: "spec: {template: {volumeClaims: [{name: home, spec: {}}, {name: home, spec: {}}]}}",
+        by: By::Schema,
+        says: r#"spec.template.volumeClaims[1]: Duplicate value: {"name":"home"}"#,
+    },
+    Row {
+        wrong: "a claim whose name is none",
+        written: "spec: {template: {volumeClaims: [{name: Home, spec: {}}]}}",
+        by: By::Rule,
+        says: r#"spec.template.volumeClaims[0].name: Invalid value: "Home": write a volume name: a lower-case letter, then letters, digits and '-', ending with a letter or digit"#,
+    },
+    Row {
+        wrong: "a claim with a name that is too long",
+        written: "spec: {template: {volumeClaims: [{name: a×33, spec: {}}]}}",
+        by: By::Schema,
+        says: "spec.template.volumeClaims[0].name: Too long: may not be more than 32 bytes",
+    },
+    Row {
+        wrong: "an unknown retention",
+        written: "spec: {template: {volumeClaims: [{name: home, retention: Keep, spec: {}}]}}",
+        by: By::Schema,
+        says: r#"spec.template.volumeClaims[0].retention: Unsupported value: "Keep": supported values: "Delete", "Retain""#,
+    },
+    Row {
+        wrong: "a field of another version",
+        written: "spec: {warm: {replicas: 1}}",
+        by: By::Schema,
+        says: r#"Workspace in version "v1alpha1" cannot be handled as a Workspace: strict decoding error: unknown field "spec.warm""#,
+    },
+    Row {
+        wrong: "a name that is too long",
+        written: "metadata: {name: a×254}",
+        by: By::Schema,
+        says: r#"metadata.name: Invalid value: "a×254": must be no more than 253 characters"#,
+    },
+];

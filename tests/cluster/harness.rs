@@ -2,9 +2,9 @@
 //! owns the one bound for waiting, and what is printed when that has passed.
 
 mod build;
+pub mod operator;
 mod record;
 mod scene;
 
 pub use build::*;
-pub use record::Story;
 pub use scene::Scene;

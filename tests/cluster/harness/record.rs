@@ -39,11 +39,6 @@ impl Story {
             .map(|condition| condition.message.clone())
     }
 
-    /// Whether any version's message has this in it.
-    pub fn said(&self, words: &str) -> bool {
-        self.statuses().any(|status| status.message.as_deref().is_some_and(|message| message.contains(words)))
-    }
-
     /// The status of each version.
     pub fn statuses(&self) -> impl Iterator<Item = &SessionStatus> {
         self.0.iter().filter_map(|session| session.status.as_ref())

@@ -34,8 +34,8 @@ use std::time::{Duration, Instant};
 
 The first run builds Kubernetes, the images and Berth, which takes a while and needs root and Debian; later ones take
 about two minutes. The namespace demo is the demo's own: sessions that are there when it begins are removed. It may be
-stopped at any point and started again. Afterwards the cluster, Berth and the Workspaces of examples/ stay up.
-Exits with 0 when all is as it was said, else with 1.")]
+stopped at any point and started again; sessions of a stopped run end by their policies. Afterwards the cluster, Berth
+and the Workspaces of examples/ stay up. Exits with 0 when all is as it was said, else with 1.")]
 pub struct Args {
     /// Look for the evidence too: events, owners, finalizers, who leads
     #[arg(long)]
@@ -102,7 +102,8 @@ fn fill(layout: &Layout) -> Result<()> {
     step("examples/: applying", || {
         let examples = root()?.join("examples");
         let folder = examples.to_str().context("the repository's path is not UTF-8")?;
-        kubectl(&["apply", "--server-side", "--force-conflicts", "-f", folder])?;
+        // As a person applies them, who may do so again after this.
+        kubectl(&["apply", "-f", folder])?;
         kubectl(&["rollout", "status", "-n", NAMESPACE, "deployment/machine", "--timeout=120s"]).map(drop)
     })
 }

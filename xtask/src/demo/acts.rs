@@ -141,7 +141,7 @@ fn one_off(stage: &mut Stage<'_>) -> Result<()> {
     stage.say.heading("5. A one-off: the Workspace goes with its session");
     stage.feed.head();
     // An earlier run has ended the one that was there.
-    stage.shown(&["apply", "--server-side", "--force-conflicts", "-f", "examples/20-one-off.yaml"])?;
+    stage.shown(&["apply", "-f", "examples/20-one-off.yaml"])?;
     let before = stage.list("workspaces", &["--field-selector=metadata.name=one-off"])?;
     let name = stage.launch("one-off")?;
     usable(stage, &name)?;

@@ -170,7 +170,10 @@ impl Stage<'_> {
             &["logs", "-n", install::NAMESPACE, &deployment, "--tail=30"],
         ] {
             match self.shown(args) {
-                Ok(printed) => eprintln!("{printed}"),
+                Ok(printed) => {
+                    let lines: Vec<_> = printed.lines().collect();
+                    eprintln!("{}\n", lines[lines.len().saturating_sub(40)..].join("\n"));
+                }
                 Err(error) => eprintln!("{error:#}"),
             }
         }

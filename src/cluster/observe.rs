@@ -14,7 +14,7 @@ use crate::api::condition::{self, Type};
 use crate::api::session::Phase;
 use crate::api::time::from_wire;
 use crate::api::{Session, USER_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
-use crate::plan::admission::Rival;
+use crate::plan::admission::{self, Rival};
 use crate::plan::session::{PolicySource, World};
 use crate::plan::{phase, template, workspace};
 
@@ -128,6 +128,7 @@ fn rivals(cluster: &Cluster, session: &Session) -> Vec<Rival> {
             uid: other.uid().unwrap_or_default(),
             user: other.spec.user.id.to_string(),
             admitted: is_admitted(cluster, other),
+            aside: other.status.as_ref().is_some_and(|status| admission::is_aside(&status.conditions)),
         })
         .collect()
 }

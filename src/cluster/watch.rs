@@ -20,9 +20,10 @@ use serde::de::DeserializeOwned;
 use super::Cluster;
 use super::cache::{Cache, workspace_key};
 use crate::api::{
-    MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, Session, SessionPolicy, WORKSPACE_ANNOTATION, Workspace,
+    MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, Session, SessionPolicy, SessionStatus, WORKSPACE_ANNOTATION,
+    Workspace,
 };
-use crate::plan::{Note, Severity};
+use crate::plan::{Note, Severity, admission};
 
 /// Where the names of objects go that must be looked at again. Closed on a replica that only stands by.
 #[derive(Clone, Default)]
@@ -214,10 +215,12 @@ where
 }
 
 fn session_changed(cluster: &Cluster, queues: &Queues, change: Change<'_, Session>) {
-    let (session, left) = match change {
+    let (session, made_way) = match change {
         Change::Is(session) => {
             queues.session(session);
-            (session, session.status.as_ref().is_some_and(|status| status.ended_at.is_some()))
+            let makes_way =
+                |status: &SessionStatus| status.ended_at.is_some() || admission::is_aside(&status.conditions);
+            (session, session.status.as_ref().is_some_and(makes_way))
         }
         Change::Gone(session) => {
             cluster.memory.forget_session(&session.uid().unwrap_or_default());
@@ -227,7 +230,7 @@ fn session_changed(cluster: &Cluster, queues: &Queues, change: Change<'_, Sessio
     };
     let (namespace, workspace) = (session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str());
     queues.workspace_named(&namespace, workspace);
-    if left {
+    if made_way {
         live_sessions_of(cluster, queues, &namespace, workspace, true);
     }
 }

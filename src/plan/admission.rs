@@ -1,6 +1,7 @@
 //! Who may launch: what keeps a Pending session waiting, and whose turn it is. Owns the order of the queue
 //! and the words for each wait; not what happens after a slot was given.
 
+use crate::api::condition::{self, Condition, Status, Type};
 use crate::api::time::Instant;
 use crate::api::workspace::Template;
 use crate::plan::Severity;
@@ -17,6 +18,17 @@ pub struct Rival {
     pub user: String,
     /// Whether it holds a slot.
     pub admitted: bool,
+    /// Whether it waits for volumes of its own user: it takes no slot until it has them, and holds nobody up.
+    pub aside: bool,
+}
+
+/// Reason of the condition `Admitted` of who waits for volumes.
+const VOLUMES_IN_USE: &str = "VolumesInUse";
+
+/// Whether a session with these conditions waits for volumes, by its own word.
+pub fn is_aside(conditions: &[Condition]) -> bool {
+    condition::find(conditions, Type::Admitted)
+        .is_some_and(|admitted| admitted.status == Status::False && admitted.reason == VOLUMES_IN_USE)
 }
 
 /// Why a session waits.
@@ -47,7 +59,7 @@ impl Blocker {
             Self::PolicyInvalid(_) => "PolicyInvalid",
             Self::TemplateInvalid(_) => "TemplateInvalid",
             Self::Maintenance => "Maintenance",
-            Self::VolumesInUse(_) => "VolumesInUse",
+            Self::VolumesInUse(_) => VOLUMES_IN_USE,
             Self::NoSlot(_) => "NoSlot",
         }
     }
@@ -117,7 +129,7 @@ pub fn turn(
         .iter()
         .filter(|rival| !rival.admitted)
         .filter(before)
-        .filter(|rival| !(exclusive_user && holds(&rival.user)))
+        .filter(|rival| !rival.aside && !(exclusive_user && holds(&rival.user)))
         .count();
     let slots_taken = i32::try_from(taken + promised).unwrap_or(i32::MAX);
     if slots_taken < slots { Ok(()) } else { Err(Blocker::NoSlot(slots)) }
@@ -130,7 +142,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn rival(second: i64, uid: &str, admitted: bool) -> Rival {
-        Rival { created: at(second), uid: uid.to_owned(), user: uid.to_owned(), admitted }
+        Rival { created: at(second), uid: uid.to_owned(), user: uid.to_owned(), admitted, aside: false }
     }
 
     fn at(second: i64) -> Instant {
@@ -152,6 +164,18 @@ mod tests {
     #[test]
     fn a_late_arrival_with_an_early_time_does_not_displace_a_holder() {
         assert_eq!(turn(candidate(1, "a"), &[rival(5, "b", true)], 1, None), Err(Blocker::NoSlot(1)));
+    }
+
+    #[test]
+    fn who_waits_for_volumes_of_their_own_is_passed_until_they_are_free() {
+        let aside = [Rival { aside: true, ..rival(1, "a", false) }];
+        assert_eq!(turn(candidate(5, "b"), &aside, 1, None), Ok(()));
+        assert_eq!(turn(candidate(5, "b"), &[rival(1, "a", false)], 1, None), Err(Blocker::NoSlot(1)));
+        let says = |reason| {
+            condition::merge(&[], vec![condition::Claim::new(Type::Admitted, Status::False, reason, "")], None, at(1))
+        };
+        assert!(is_aside(&says(Blocker::VolumesInUse(String::new()).reason())));
+        assert!(!is_aside(&says(Blocker::NoSlot(1).reason())));
     }
 
     proptest! {

@@ -193,6 +193,7 @@ impl Life {
             uid: format!("r{created}"),
             user: "bob".to_owned(),
             admitted,
+            aside: false,
         });
     }
 }

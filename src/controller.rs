@@ -71,7 +71,8 @@ async fn drive<K, F>(
         .await;
 }
 
-/// What to do after a failure: a conflict means that the object changed, and the change is on its way.
+/// What to do after a failure: a conflict means that the object changed, and that it is not there that it has
+/// gone; either way the event is on its way.
 fn retry<K>(object: Arc<K>, error: &CallError, context: Arc<Context>) -> Action
 where
     K: Resource<DynamicType = ()> + 'static,
@@ -79,7 +80,7 @@ where
     let delay = context.backoff.failed(&key(object.as_ref()));
     match error {
         CallError::NotLeader => return Action::await_change(),
-        error if error.is_conflict() => {
+        error if error.is_conflict() || error.is_not_found() => {
             tracing::debug!(kind = %K::kind(&()), object = object.name_any(), %error, "changed meanwhile")
         }
         error => tracing::warn!(

@@ -93,12 +93,17 @@ fn trouble(pod: &Pod) -> Option<Trouble> {
     let unschedulable = condition(pod, "PodScheduled")
         .filter(|scheduled| scheduled.status == "False")
         .and_then(|scheduled| scheduled.reason.clone().map(|reason| (reason, scheduled)))
-        .filter(|(reason, _)| reason == "Unschedulable")
+        .filter(|(reason, scheduled)| reason == "Unschedulable" && !awaits_its_claims(scheduled))
         .map(|(reason, scheduled)| Trouble { reason, message: scheduled.message.clone().unwrap_or_default() });
     unschedulable
         .or_else(|| statuses(pod).find_map(container_trouble))
         .or_else(|| node_trouble(pod))
         .map(|trouble| Trouble { message: shorten(&trouble.message), ..trouble })
+}
+
+/// Whether the scheduler only waits for the claims of ephemeral volumes, which are made right after the pod.
+fn awaits_its_claims(scheduled: &PodCondition) -> bool {
+    scheduled.message.as_deref().is_some_and(|words| words.contains("waiting for ephemeral volume controller"))
 }
 
 /// A container that waits for something, or that has stopped.
@@ -118,6 +123,18 @@ fn container_trouble(status: &ContainerStatus) -> Option<Trouble> {
             Some(Trouble {
                 message: format!("container {name} stopped with exit code {}: {reason}", ended.exit_code),
                 reason,
+            })
+        }
+        ContainerState { running: Some(_), .. } if !status.ready => {
+            let last = status.last_state.as_ref()?.terminated.as_ref()?;
+            let reason = last.reason.clone().filter(|reason| reason != "Error" && reason != "Completed");
+            let why = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            Some(Trouble {
+                reason: reason.unwrap_or_else(|| "ContainerRestarted".to_owned()),
+                message: format!(
+                    "container {name} was started again after it stopped with exit code {}{why}",
+                    last.exit_code
+                ),
             })
         }
         _ => None,
@@ -179,6 +196,7 @@ mod tests {
     fn an_ordinary_start_is_no_trouble() {
         for status in [
             json!({"phase": "Pending"}),
+            json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available: waiting for ephemeral volume controller to create the persistentvolumeclaim \"p-v\"."}]}),
             json!({"phase": "Pending", "containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ContainerCreating"}}}]}),
             json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "False", "reason": "ContainersNotReady"}], "containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"running": {}}}]}),
         ] {
@@ -210,6 +228,25 @@ mod tests {
                 Health::Troubled(trouble) => assert_eq!(trouble.reason, reason),
                 other => assert_eq!(format!("{other:?}"), reason, "{status}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_container_that_was_started_again_says_why_until_it_is_ready() {
+        for (last, reason) in [
+            (json!({"exitCode": 137, "reason": "OOMKilled"}), "OOMKilled"),
+            (json!({"exitCode": 3, "reason": "Error"}), "ContainerRestarted"),
+        ] {
+            let container = |ready: bool| json!({"name": "c", "image": "", "imageID": "", "ready": ready, "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": last}});
+            match health(&pod(json!({"phase": "Running", "containerStatuses": [container(false)]}))) {
+                Health::Troubled(trouble) => {
+                    assert_eq!(trouble.reason, reason);
+                    assert!(trouble.message.contains("exit code"), "{}", trouble.message);
+                }
+                other => assert_eq!(format!("{other:?}"), reason),
+            }
+            let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": [container(true)]});
+            assert_eq!(health(&pod(ready)), Health::Usable);
         }
     }
 

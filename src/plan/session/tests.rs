@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::api::session::SessionSpec;
+use crate::api::Reason;
+use crate::api::session::{DesiredState, SessionSpec};
 use crate::api::time::to_wire_micro;
 
 /// A session with its surroundings, on which plans are carried out.

@@ -73,6 +73,9 @@ async fn sessions_of_every_phase_look_to_kstatus_as_they_should() {
     ];
     for (name, workspace, spec) in &sessions {
         scene.session(name, workspace, spec.clone()).await;
+        if *name == "starting" {
+            scene.phase(name, Phase::Starting).await;
+        }
     }
     for name in ["active", "disconnected", "terminated"] {
         scene.phase(name, Phase::Active).await;
@@ -112,7 +115,7 @@ async fn sessions_of_every_phase_look_to_kstatus_as_they_should() {
     // A live one that is being deleted is held by its finalizer until it has ended.
     scene.delete::<Session>("active").await;
     scene.gone::<Session>("active").await;
-    let versions = scene.seen("active").0;
+    let versions = scene.story("active").await.0;
     assert_eq!(kstatus(versions.last().unwrap()), KStatus::Terminating);
     assert!(versions.last().and_then(end).is_some());
 }

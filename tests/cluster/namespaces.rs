@@ -17,11 +17,11 @@ async fn a_namespace_with_sessions_in_every_phase_goes() {
     scene.workspace("bed", json!({ "policyRef": { "name": "sleepy" } })).await;
     let stuck = pod_spec(json!({ "image": "localhost/no-such-image:1" }));
     scene.workspace("stuck", json!({ "template": { "spec": stuck } })).await;
-    for (session, workspace) in
-        [("active", "box"), ("ended", "box"), ("idle", "bed"), ("starting", "stuck"), ("pending", "stuck")]
-    {
+    for (session, workspace) in [("active", "box"), ("ended", "box"), ("idle", "bed"), ("starting", "stuck")] {
         scene.session(session, workspace, json!({})).await;
     }
+    scene.phase("starting", Phase::Starting).await;
+    scene.session("pending", "stuck", json!({})).await;
     scene.phase("ended", Phase::Active).await;
     scene.disconnect("ended").await;
     for (session, phase) in [

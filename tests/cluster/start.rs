@@ -20,6 +20,7 @@ async fn troubled(scene: &Scene, pod: Value, timeout: &str) {
 async fn an_image_that_is_not_there_is_told_in_the_pods_words_and_fails_the_start_in_time() {
     let scene = Scene::new("image").await;
     troubled(&scene, pod_spec(json!({ "image": "localhost/no-such-image:1" })), "8s").await;
+    scene.phase("mine", Phase::Starting).await;
     scene.session("next", "box", json!({ "user": { "id": "bob" } })).await;
     scene.event("mine", "ErrImageNeverPull").await;
     let failed = scene.ended("mine", Phase::Failed, Reason::StartTimeout).await;

@@ -62,6 +62,8 @@ pub struct Contender {
 struct Seen {
     lease: Lease,
     since: Instant,
+    /// Somebody deleted it since. Its holder learns of that only when it renews, and holds until then.
+    deleted: bool,
 }
 
 /// What to do about the lease as it stands.
@@ -158,7 +160,7 @@ impl Contender {
         };
         match written {
             Ok(lease) => {
-                self.seen = Some(Seen { lease, since: asked });
+                self.seen = Some(Seen { lease, since: asked, deleted: false });
                 self.leadership.set(Some(asked + RENEW_DEADLINE));
                 Ok(true)
             }
@@ -178,9 +180,9 @@ impl Contender {
         let lease = optional(self.api.get(&self.name)).await?;
         let unchanged = |seen: &Seen, lease: &Lease| seen.lease.resource_version() == lease.resource_version();
         self.seen = match (self.seen.take(), lease) {
-            (_, None) => None,
+            (seen, None) => seen.map(|seen| Seen { deleted: true, ..seen }),
             (Some(seen), Some(lease)) if unchanged(&seen, &lease) => Some(seen),
-            (_, Some(lease)) => Some(Seen { lease, since: Instant::now() }),
+            (_, Some(lease)) => Some(Seen { lease, since: Instant::now(), deleted: false }),
         };
         Ok(())
     }
@@ -211,6 +213,7 @@ fn choose(seen: Option<&Seen>, identity: &str, now: Instant) -> Move {
     let holder =
         seen.lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).filter(|holder| !holder.is_empty());
     match holder {
+        holder if seen.deleted && holder.is_none_or(|holder| holder == identity) => Move::Create,
         None => Move::Take,
         Some(holder) if holder == identity => Move::Renew,
         Some(_) => {
@@ -221,7 +224,11 @@ fn choose(seen: Option<&Seen>, identity: &str, now: Instant) -> Move {
                 .and_then(|spec| spec.lease_duration_seconds)
                 .and_then(|secs| u64::try_from(secs).ok());
             let lasts = written.map_or(DURATION, Duration::from_secs).max(DURATION);
-            if now.duration_since(seen.since) >= lasts { Move::Take } else { Move::Wait }
+            match now.duration_since(seen.since) >= lasts {
+                true if seen.deleted => Move::Create,
+                true => Move::Take,
+                false => Move::Wait,
+            }
         }
     }
 }
@@ -236,7 +243,7 @@ mod tests {
             lease_duration_seconds: Some(15),
             ..LeaseSpec::default()
         };
-        Seen { lease: Lease { spec: Some(spec), ..Lease::default() }, since }
+        Seen { lease: Lease { spec: Some(spec), ..Lease::default() }, since, deleted: false }
     }
 
     #[test]
@@ -248,6 +255,16 @@ mod tests {
         assert_eq!(choose(Some(&lease), "other", start), Move::Renew);
         assert_eq!(choose(Some(&seen("", start)), "me", start), Move::Take);
         assert_eq!(choose(None, "me", start), Move::Create);
+    }
+
+    #[test]
+    fn a_lease_that_somebody_deleted_holds_as_long_as_its_holder_may_believe_in_it() {
+        let start = Instant::now();
+        let lease = Seen { deleted: true, ..seen("other", start) };
+        assert_eq!(choose(Some(&lease), "me", start + Duration::from_secs(14)), Move::Wait);
+        assert_eq!(choose(Some(&lease), "me", start + Duration::from_secs(15)), Move::Create);
+        assert_eq!(choose(Some(&lease), "other", start), Move::Create, "the holder does not renew what is not there");
+        assert_eq!(choose(Some(&Seen { deleted: true, ..seen("", start) }), "me", start), Move::Create);
     }
 
     #[test]

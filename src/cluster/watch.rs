@@ -1,7 +1,7 @@
 //! One watch per kind for the whole process. An event first enters its cache, then names the objects that must
 //! be looked at again. Owns that mapping; not what is done when they are looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -267,7 +267,10 @@ fn pod_changed(cluster: &Cluster, queues: &Queues, change: Change<'_, Pod>) {
         Change::All => return everything(cluster, queues),
     };
     let namespace = pod.namespace().unwrap_or_default();
-    if let Some(session) = pod.annotations().get(SESSION_ANNOTATION) {
+    // Either of the two may have been taken by somebody.
+    let owners =
+        pod.owner_references().iter().filter(|owner| owner.kind == Session::kind(&())).map(|owner| &owner.name);
+    for session in owners.chain(pod.annotations().get(SESSION_ANNOTATION)).collect::<BTreeSet<_>>() {
         queues.session_named(&namespace, session);
     }
     // A pod that is gone gives its user's retained volumes back.

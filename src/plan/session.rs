@@ -18,8 +18,8 @@ use crate::api::policy::SessionPolicySpec;
 use crate::api::session::{Phase, WhenFull};
 use crate::api::time::{Instant, from_wire};
 use crate::api::{
-    MANAGED_BY, MANAGED_BY_LABEL, SESSION_FINALIZER, SESSION_UID_LABEL, Session, SessionStatus, VELERO_EXCLUDE_LABEL,
-    Workspace,
+    MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_FINALIZER, SESSION_UID_LABEL, Session, SessionStatus,
+    VELERO_EXCLUDE_LABEL, Workspace,
 };
 use crate::plan::activity::{self, Seen};
 use crate::plan::admission::{self, Blocker, Candidate, Rival};
@@ -386,7 +386,7 @@ fn publish(view: &View, status: SessionStatus) -> Vec<Step> {
 /// The marks of a Session as a step, unless they stand already. A finalizer cannot be added to an object that
 /// is being deleted.
 fn mark(session: &Session, live: bool) -> Option<Step> {
-    let labelled = session.labels().contains_key(VELERO_EXCLUDE_LABEL);
+    let labelled = session.labels().get(VELERO_EXCLUDE_LABEL).is_some_and(|value| value == "true");
     let held = session.finalizers().iter().any(|finalizer| finalizer == SESSION_FINALIZER);
     let wanted = live && session.metadata.deletion_timestamp.is_none();
     (!labelled || held != wanted).then_some(Step::Mark { finalizer: wanted })
@@ -399,13 +399,15 @@ fn restamp(world: &World) -> Vec<Step> {
         let labelled = pod.labels().get(SESSION_UID_LABEL) == Some(&session_uid)
             && pod.labels().get(MANAGED_BY_LABEL).is_some_and(|value| value == MANAGED_BY);
         let owned = pod.owner_references().iter().any(|owner| owner.uid == session_uid);
-        pod.metadata.deletion_timestamp.is_none() && !(labelled && owned)
+        let named = pod.annotations().get(SESSION_ANNOTATION) == Some(&world.session.name_any());
+        pod.metadata.deletion_timestamp.is_none() && !(labelled && owned && named)
     };
     let stamp = |pod: &Arc<Pod>| Step::Restamp {
         pod: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
         metadata: Box::new(serde_json::json!({
             "labels": { SESSION_UID_LABEL: session_uid, MANAGED_BY_LABEL: MANAGED_BY },
+            "annotations": { SESSION_ANNOTATION: world.session.name_any() },
             "ownerReferences": pod::owner_references(&world.session),
         })),
     };

@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod alone;
+mod drift;
 mod end;
 mod endpoints;
 mod harness;
 mod history;
+mod instances;
 mod kstatus;
+mod leadership;
 mod life;
 mod namespaces;
 mod policies;

@@ -15,9 +15,7 @@ async fn in_use(name: &str, policy: Value, session: Value) -> (Scene, Instant) {
     scene.policy("rules", policy).await;
     scene.workspace("box", json!({ "policyRef": { "name": "rules" } })).await;
     scene.session("mine", "box", session).await;
-    let ready = scene
-        .eventually("the session became usable", || async { status(&scene.find::<Session>("mine").await?).ready_at })
-        .await;
+    let ready = status(&scene.usable("mine").await).ready_at.unwrap();
     (scene, ready)
 }
 

@@ -14,7 +14,7 @@ async fn in_use(name: &str, policy: Value) -> Scene {
     scene.policy("rules", policy).await;
     scene.workspace("box", json!({ "policyRef": { "name": "rules" }, "maxSessions": 2 })).await;
     scene.session("mine", "box", json!({})).await;
-    scene.phase("mine", Phase::Active).await;
+    scene.usable("mine").await;
     scene
 }
 

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::build::{end, merged, phase, session_spec, workspace_spec};
+use super::build::{end, merged, phase, session_spec, status, workspace_spec};
 use super::record::{Record, Story};
 
 /// How long a test waits for anything. It only bounds a failure: no test asserts that something was quick.
@@ -208,6 +208,14 @@ impl Scene {
             panic!("it has ended before: {sentence}\n{}", self.picture().await);
         }
         reached
+    }
+
+    /// Waits until the session could be used; by now it may be idle, or have ended.
+    pub async fn usable(&self, session: &str) -> Session {
+        self.eventually(&format!("Session {session} became usable"), || async {
+            self.find::<Session>(session).await.filter(|session| status(session).ready_at.is_some())
+        })
+        .await
     }
 
     /// Waits until the session has ended, in this phase and for this reason.

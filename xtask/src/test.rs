@@ -206,9 +206,13 @@ impl Context_ {
     ) -> Result<Outcome> {
         let mut command = Command::new(program.as_ref());
         command.args(args).current_dir(&self.root).env("CARGO_TARGET_DIR", self.cache.target()).stdin(Stdio::null());
-        let kubeconfig = self.cache.cluster().join("kubeconfig").join("admin");
+        // What `cluster env` gives a person's shell.
+        let cluster = self.cache.cluster();
+        let kubeconfig = cluster.join("kubeconfig").join("admin");
         if kubeconfig.exists() {
-            command.env("KUBECONFIG", kubeconfig);
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let folders = std::iter::once(cluster.join("bin")).chain(std::env::split_paths(&path));
+            command.env("KUBECONFIG", kubeconfig).env("PATH", std::env::join_paths(folders)?);
         }
         let status = command.status().with_context(|| format!("cannot run {}", program.as_ref().to_string_lossy()))?;
         if !status.success() {

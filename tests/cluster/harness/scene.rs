@@ -207,6 +207,7 @@ impl Scene {
         if phase(&reached) != Some(wanted) {
             panic!("it has ended before: {sentence}\n{}", self.picture().await);
         }
+        self.caught_up(&reached).await;
         reached
     }
 
@@ -227,6 +228,7 @@ impl Scene {
             })
             .await;
         assert_eq!(end(&ended), Some((phase, reason)), "{sentence}: {:?}", ended.status);
+        self.caught_up(&ended).await;
         ended
     }
 
@@ -278,6 +280,16 @@ impl Scene {
             self.events_of(name).await.into_iter().find(|event| event.reason.as_deref() == Some(reason))
         })
         .await
+    }
+
+    /// Waits until the watch has brought what a look at the session has shown.
+    async fn caught_up(&self, session: &Session) {
+        let version = |session: &Session| session.resource_version().and_then(|version| version.parse::<u64>().ok());
+        self.eventually("the watch has caught up", || async {
+            let story = self.record.story(&session.name_any());
+            story.0.last().is_some_and(|last| version(last) >= version(session)).then_some(())
+        })
+        .await;
     }
 
     /// What the watch has brought of the session so far.

@@ -61,6 +61,12 @@ enum Command {
     Status,
     /// Print lines to `eval`: KUBECONFIG (administrator), and PATH with kubectl and helm
     Env,
+    /// End one part as a crash would; `up` repairs it
+    #[command(hide = true)]
+    Stop {
+        /// Its name, as `status` has it
+        part: String,
+    },
     /// Check that `down` leaves nothing behind, also after `up` was killed
     Selftest(selftest::Args),
 }
@@ -113,6 +119,10 @@ pub fn main(args: Args) -> Result<ExitCode> {
             status::print(&layout, &parts);
             return Ok(if parts.iter().all(|p| p.up) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Command::Stop { part } => {
+            let _lock = cache.lock("cluster stop")?;
+            stop(&Layout::new(&cache)?, &part)?;
+        }
         Command::Selftest(args) => selftest::run(&cache, &args)?,
         Command::Env => env(&Layout::new(&cache)?)?,
     }
@@ -159,6 +169,12 @@ pub fn up(cache: &Cache, _lock: &Lock, options: &UpArgs) -> Result<Layout> {
 pub fn take_down(cache: &Cache, _lock: &Lock) -> Result<()> {
     let layout = Layout::new(cache)?;
     down::down(&layout)
+}
+
+/// Ends the one process of a part, without a word to it.
+fn stop(layout: &Layout, part: &str) -> Result<()> {
+    let process = process::of(layout, part, part)?.with_context(|| format!("no {part} runs in this cluster"))?;
+    process::end([&process], Duration::from_secs(10))
 }
 
 /// Brings the images of an archive (Docker's format) to the real node, unless they are there already.

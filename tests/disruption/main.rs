@@ -1,0 +1,14 @@
+//! The suite that breaks what the others stand on: the node, its kubelet, the operator's process. It runs after them,
+//! one test at a time, and each test leaves the cluster as it found it, also when it fails.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+#[path = "../cluster"]
+mod shared {
+    #[allow(dead_code, reason = "made for the behaviour suite, which uses all of it")]
+    pub mod harness;
+}
+
+mod node;
+mod operators;
+
+use shared::harness;

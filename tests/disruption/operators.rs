@@ -1,0 +1,136 @@
+//! Operators as processes, started here from the built binary: how leadership passes between them, and that an
+//! operator too many does no harm. Their lease is in the test's own namespace, so that the one which is installed
+//! goes on beside them.
+
+use std::process::{Child, Command, Stdio};
+
+use berth::api::Session;
+use berth::api::session::Phase;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt;
+use serde_json::json;
+
+use crate::harness::{Scene, status};
+
+/// An operator of this test; killed when dropped.
+struct Operator {
+    child: Child,
+    name: &'static str,
+}
+
+impl Operator {
+    fn start(scene: &Scene, name: &'static str) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_berth"))
+            .args(["operator", "--namespace", &scene.namespace, "--identity", name])
+            .args(["--health-address", "127.0.0.1:0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { child, name }
+    }
+
+    /// Sends it a signal, by its own pid.
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Waits until it leads.
+    async fn leads(&self, scene: &Scene) {
+        scene
+            .eventually(&format!("{} leads", self.name), || async {
+                (holder(scene).await.as_deref() == Some(self.name)).then_some(())
+            })
+            .await;
+    }
+
+    /// Waits until it has exited; the code.
+    async fn exit(&mut self, scene: &Scene) -> Option<i32> {
+        let child = std::sync::Mutex::new(&mut self.child);
+        let exited = || async { child.lock().unwrap().try_wait().unwrap() };
+        scene.eventually("the operator exits", exited).await.code()
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn holder(scene: &Scene) -> Option<String> {
+    let lease = scene.find::<Lease>("berth-operator").await?;
+    lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
+}
+
+#[tokio::test]
+async fn an_operator_that_is_told_to_stop_gives_the_lease_up_and_the_next_one_leads() {
+    let scene = Scene::new("graceful").await;
+    let mut first = Operator::start(&scene, "first");
+    first.leads(&scene).await;
+    let second = Operator::start(&scene, "second");
+    first.signal("-TERM");
+    assert_eq!(first.exit(&scene).await, Some(0));
+    second.leads(&scene).await;
+    let lease = scene.get::<Lease>("berth-operator").await;
+    assert_eq!(lease.spec.unwrap().lease_transitions, Some(1));
+}
+
+#[tokio::test]
+async fn an_operator_that_only_waits_stops_at_once_and_leaves_the_lease_alone() {
+    let scene = Scene::new("standby").await;
+    let first = Operator::start(&scene, "first");
+    first.leads(&scene).await;
+    let mut second = Operator::start(&scene, "second");
+    // Its watches are up long before, for all it has to do is wait.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    second.signal("-TERM");
+    assert_eq!(second.exit(&scene).await, Some(0));
+    assert_eq!(holder(&scene).await.as_deref(), Some("first"));
+}
+
+#[tokio::test]
+async fn an_operator_that_was_stopped_past_its_lease_exits_when_it_goes_on() {
+    let scene = Scene::new("frozen").await;
+    let mut first = Operator::start(&scene, "first");
+    first.leads(&scene).await;
+    let second = Operator::start(&scene, "second");
+    first.signal("-STOP");
+    second.leads(&scene).await;
+    first.signal("-CONT");
+    assert_eq!(first.exit(&scene).await, Some(1), "an exit that says it did not want to");
+    assert_eq!(holder(&scene).await.as_deref(), Some("second"));
+}
+
+#[tokio::test]
+async fn operators_that_do_not_know_of_each_other_do_no_harm() {
+    let (scene, elsewhere) = (Scene::new("twins").await, Scene::new("twins-lease").await);
+    let twin = Operator::start(&elsewhere, "twin");
+    twin.leads(&elsewhere).await;
+    scene.workspace("box", json!({ "maxSessions": 4 })).await;
+    let names: Vec<String> = (0..8).map(|index| format!("s{index}")).collect();
+    for name in &names {
+        scene.session(name, "box", json!({ "user": { "id": name } })).await;
+    }
+    let live = || async {
+        let sessions = scene.list::<Session>().await;
+        sessions.into_iter().filter(|session| status(session).phase == Some(Phase::Active)).collect::<Vec<_>>()
+    };
+    scene.eventually("four are Active", || async { (live().await.len() == 4).then_some(()) }).await;
+    for session in live().await {
+        scene.disconnect(&session.name_any()).await;
+    }
+    scene.eventually("the next four are Active", || async { (live().await.len() == 4).then_some(()) }).await;
+    for name in &names {
+        scene.disconnect(name).await;
+    }
+    // The harness holds every version against what must never happen: two pods, an end that changes, a second start.
+    for name in &names {
+        scene.phase(name, Phase::Disconnected).await;
+        let starts = scene.events(name).await.into_iter().filter(|reason| reason == "Active").count();
+        assert!(starts <= 1, "{name} became Active once");
+    }
+    scene.no_pods().await;
+}

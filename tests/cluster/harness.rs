@@ -2,7 +2,6 @@
 //! owns the one bound for waiting, and what is printed when that has passed.
 
 mod build;
-pub mod operator;
 mod record;
 mod scene;
 

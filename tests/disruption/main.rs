@@ -10,5 +10,6 @@ mod shared {
 
 mod node;
 mod operators;
+mod restart;
 
 use shared::harness;

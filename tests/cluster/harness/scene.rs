@@ -16,7 +16,6 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::build::{end, merged, phase, session_spec, status, workspace_spec};
 use super::record::{Record, Story};
@@ -26,14 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it looks.
 const GLANCE: Duration = Duration::from_millis(250);
 
-/// Held shared by every test, and alone by one that disturbs all of them.
-static WORLD: RwLock<()> = RwLock::const_new(());
-
-enum Turn {
-    Shared { _guard: RwLockReadGuard<'static, ()> },
-    Alone { _guard: RwLockWriteGuard<'static, ()> },
-}
-
 /// A namespace for one test. It goes when the scene is dropped, also when the test failed.
 pub struct Scene {
     /// The connection.
@@ -41,7 +32,6 @@ pub struct Scene {
     /// The namespace.
     pub namespace: String,
     record: Record,
-    _turn: Turn,
 }
 
 /// The cluster of KUBECONFIG.
@@ -57,17 +47,6 @@ async fn config() -> Config {
 impl Scene {
     /// A namespace beside those of other tests.
     pub async fn new(name: &str) -> Self {
-        let guard = WORLD.read().await;
-        Self::open(name, Turn::Shared { _guard: guard }).await
-    }
-
-    /// A namespace while no other test runs: for a test that takes the operator or the node away.
-    pub async fn alone(name: &str) -> Self {
-        let guard = WORLD.write().await;
-        Self::open(name, Turn::Alone { _guard: guard }).await
-    }
-
-    async fn open(name: &str, turn: Turn) -> Self {
         let client = Client::try_from(config().await).unwrap();
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let wanted =
@@ -77,7 +56,7 @@ impl Scene {
             panic!("the cluster of KUBECONFIG makes no namespace ({error}): is it up? `cargo xtask cluster up`")
         });
         let namespace = made.name_any();
-        let scene = Self { record: Record::start(&client, &namespace), client, namespace, _turn: turn };
+        let scene = Self { record: Record::start(&client, &namespace), client, namespace };
         // Without its account the namespace refuses every pod.
         scene.eventually("the namespace has its account", || scene.find::<ServiceAccount>("default")).await;
         scene

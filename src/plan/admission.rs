@@ -129,7 +129,7 @@ pub fn turn(
         .iter()
         .filter(|rival| !rival.admitted)
         .filter(before)
-        .filter(|rival| !rival.aside && !(exclusive_user && holds(&rival.user)))
+        .filter(|rival| !(rival.aside || exclusive_user && holds(&rival.user)))
         .count();
     let slots_taken = i32::try_from(taken + promised).unwrap_or(i32::MAX);
     if slots_taken < slots { Ok(()) } else { Err(Blocker::NoSlot(slots)) }

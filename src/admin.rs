@@ -14,7 +14,7 @@ use crate::cluster::watch::WatchHealth;
 /// What the health endpoints look at.
 #[derive(Clone)]
 pub struct Health {
-    /// The watches; they run from the start on every replica.
+    /// The watches; they begin with the lease, so that a replica that stands by has none.
     pub watches: WatchHealth,
     /// Whether this process leads; one that waits for the lease is ready too.
     pub leadership: Leadership,

@@ -28,8 +28,6 @@ pub const EVENT_REPORTER: &str = "berth.dev/operator";
 
 /// Finalizer on a live Session: its end is written and its instance released before it goes.
 pub const SESSION_FINALIZER: &str = "berth.dev/session";
-/// Finalizer on a Workspace that has live sessions: they are warned and ended before it goes.
-pub const WORKSPACE_FINALIZER: &str = "berth.dev/workspace";
 
 /// Label that marks what the operator made; its value is [`MANAGED_BY`].
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
 use crate::admin::{self, Health};
 use crate::clock::Clock;
@@ -41,10 +42,7 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
     };
     let watches = WatchHealth::default();
     let health = Health { watches: watches.clone(), leadership: contender.leadership() };
-    let admin = tokio::spawn(admin::serve(settings.health_address, health));
-    let queues = Queues::default();
-    let watching = tokio::spawn(cluster::watch::run(cluster.clone(), queues.clone(), watches));
-    let (stop, stopped) = watch::channel(false);
+    let mut admin = tokio::spawn(admin::serve(settings.health_address, health));
 
     tracing::info!(identity, version = env!("CARGO_PKG_VERSION"), "waiting for the lease");
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -53,19 +51,22 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
         () = contender.acquire(|error| tracing::warn!(%error, "lease not taken")) => {}
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
-        ended = admin => return Err(admin_ended(ended, &settings)),
+        ended = &mut admin => return Err(admin_ended(ended, &settings)),
     }
     tracing::info!(identity, "leading");
 
+    // Watches begin with the lease: what a leader decides on was listed after its predecessor stopped writing.
+    let queues = Queues::default();
+    let mut watching = tokio::spawn(cluster::watch::run(cluster.clone(), queues.clone(), watches));
+    let (stop, stopped) = watch::channel(false);
     let mut work = tokio::spawn(work(cluster, queues, stopped));
-    let lost = tokio::select! {
-        () = contender.keep() => true,
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
-        _ = &mut work => true,
-    };
-    if lost {
-        anyhow::bail!("the lease was lost: stopping, so that the new leader works alone");
+    tokio::select! {
+        () = contender.keep() => anyhow::bail!("the lease was lost: stopping, so that the new leader works alone"),
+        ended = &mut work => anyhow::bail!("the loop ended unasked: {}", how(ended)),
+        ended = &mut watching => anyhow::bail!("the watches ended unasked: {}", how(ended)),
+        ended = &mut admin => return Err(admin_ended(ended, &settings)),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
     tracing::info!("stopping: finishing what is under way");
     let _ = stop.send(true);
@@ -111,7 +112,11 @@ async fn connect() -> anyhow::Result<Client> {
     Client::try_from(config).context("cannot set up the connection to the API server")
 }
 
-fn admin_ended(ended: Result<std::io::Result<()>, tokio::task::JoinError>, settings: &Settings) -> anyhow::Error {
+fn how(ended: Result<(), JoinError>) -> String {
+    ended.map_or_else(|error| error.to_string(), |()| "it returned".to_owned())
+}
+
+fn admin_ended(ended: Result<std::io::Result<()>, JoinError>, settings: &Settings) -> anyhow::Error {
     let cause = match ended {
         Ok(Ok(())) => "it stopped".to_owned(),
         Ok(Err(error)) => error.to_string(),

@@ -32,6 +32,8 @@ use super::workspace::ObjectRef;
         .message("status.phase, status.reason and status.duration of an ended session do not change: create a new Session to launch again"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.endedAt) || self.spec == oldSelf.spec")
         .message("this session has ended and its spec does not change any more: create a new Session to launch again"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.endRequest) || (has(self.status) && has(self.status.endRequest) && self.status.endRequest == oldSelf.status.endRequest)")
+        .message("status.endRequest is written once: the session is ending already"),
     validation = Rule::new("!has(self.status) || !has(self.status.endedAt) || (has(self.status.phase) && self.status.phase in ['Disconnected', 'Terminated', 'Failed'])")
         .message("status.endedAt goes with one of the ended phases Disconnected, Terminated and Failed"),
     validation = Rule::new("!has(self.status) || !has(self.status.phase) || !(self.status.phase in ['Disconnected', 'Terminated', 'Failed']) || has(self.status.endedAt)")

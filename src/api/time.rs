@@ -24,15 +24,7 @@ pub type Instant = DateTime<Utc>;
 
 /// A time of a Kubernetes object as one of ours. A time outside of what `chrono` can hold becomes the epoch.
 pub fn from_wire(time: &Time) -> Instant {
-    from_timestamp(time.0)
-}
-
-/// As [`from_wire`], for a time with microseconds.
-pub fn from_wire_micro(time: &MicroTime) -> Instant {
-    from_timestamp(time.0)
-}
-
-fn from_timestamp(timestamp: jiff::Timestamp) -> Instant {
+    let timestamp = time.0;
     DateTime::from_timestamp(timestamp.as_second(), timestamp.subsec_nanosecond().unsigned_abs()).unwrap_or_default()
 }
 
@@ -72,6 +64,6 @@ mod tests {
     #[test]
     fn a_wire_time_keeps_its_second() {
         let time = DateTime::from_timestamp(1_800_000_000, 0).unwrap_or_default();
-        assert_eq!(from_wire_micro(&to_wire_micro(time)), time);
+        assert_eq!(from_wire(&Time(to_wire_micro(time).0)), time);
     }
 }

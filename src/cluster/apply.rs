@@ -41,23 +41,12 @@ const SESSION_STATUS_FIELDS: [&str; 16] = [
     "observedGeneration",
 ];
 
-/// Executes the steps about `session`; returns the session as the last write left it.
+/// Executes one step about `session`; returns the session as the write left it.
 ///
 /// # Errors
-/// At the first step that fails. A failed attempt at the instance is remembered first.
-pub async fn session_steps(
-    cluster: &Cluster,
-    session: Arc<Session>,
-    steps: Vec<Step>,
-) -> Result<Arc<Session>, CallError> {
-    let mut current = session;
-    for step in steps {
-        current = session_step(cluster, current, step).await?;
-    }
-    Ok(current)
-}
-
-async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) -> Result<Arc<Session>, CallError> {
+/// When the step fails; the rest of its plan is not to be taken then. A failed attempt at the instance is
+/// remembered first.
+pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) -> Result<Arc<Session>, CallError> {
     let namespace = session.namespace().unwrap_or_default();
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &namespace);
     match step {
@@ -189,8 +178,19 @@ async fn patch_session(
 fn changed_fields<T: Serialize>(before: &T, after: &T) -> Result<Map<String, Value>, CallError> {
     let (before, after) = (to_value(before)?, to_value(after)?);
     let differs = |field: &&str| before.get(field) != after.get(field);
-    let field = |name: &str| (name.to_owned(), after.get(name).cloned().unwrap_or(Value::Null));
+    let field = |name: &str| (name.to_owned(), difference(before.get(name), after.get(name)));
     Ok(SESSION_STATUS_FIELDS.iter().copied().filter(|name| differs(name)).map(field).collect())
+}
+
+/// The merge patch (RFC 7396) that makes `after` of `before`: what is gone is null, on every level.
+fn difference(before: Option<&Value>, after: Option<&Value>) -> Value {
+    match (before, after) {
+        (Some(Value::Object(before)), Some(Value::Object(after))) => {
+            let keys = before.keys().chain(after.keys()).filter(|key| before.get(*key) != after.get(*key));
+            keys.map(|key| (key.clone(), difference(before.get(key), after.get(key)))).collect()
+        }
+        (_, after) => after.cloned().unwrap_or(Value::Null),
+    }
 }
 
 async fn ensure_claim(cluster: &Cluster, namespace: &str, claim: &Value) -> Result<(), CallError> {
@@ -359,9 +359,11 @@ mod tests {
 
     #[test]
     fn a_field_that_is_gone_is_written_as_null_and_the_observers_never() {
-        let before = json!({"phase": "Idle", "idleSince": "x", "activity": {"lastAt": "y"}});
-        let after = json!({"phase": "Active", "activity": {}});
+        let before = json!({"phase": "Idle", "idleSince": "x", "activity": {"lastAt": "y"},
+            "policy": {"name": "p", "idleNotBefore": "z"}, "instance": {"pod": "a"}});
+        let after = json!({"phase": "Active", "activity": {}, "policy": {"name": "p"}, "instance": {"pod": "a"}});
         let patch = changed_fields(&before, &after).unwrap();
-        assert_eq!(Value::Object(patch), json!({"phase": "Active", "idleSince": null}));
+        let expected = json!({"phase": "Active", "idleSince": null, "policy": {"idleNotBefore": null}});
+        assert_eq!(Value::Object(patch), expected);
     }
 }

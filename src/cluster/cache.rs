@@ -63,6 +63,8 @@ where
     /// The newest resource version that the watch has brought: what is absent and older was deleted.
     position: u64,
     index: HashMap<String, HashSet<ObjectRef<K>>>,
+    /// What was written while a list is under way, which may be older.
+    meanwhile: Option<Vec<K>>,
     key: fn(&K) -> Option<String>,
 }
 
@@ -74,7 +76,10 @@ where
     fn new(key: fn(&K) -> Option<String>) -> Self {
         let writer = Writer::<K>::default();
         let reader = writer.as_reader();
-        Self { reader, inner: Arc::new(Mutex::new(Inner { writer, position: 0, index: HashMap::new(), key })) }
+        Self {
+            reader,
+            inner: Arc::new(Mutex::new(Inner { writer, position: 0, index: HashMap::new(), meanwhile: None, key })),
+        }
     }
 
     /// The objects, for reading.
@@ -113,6 +118,7 @@ where
             // A list replaces everything, also where the versions went backward, as after a restored etcd.
             Event::Init => {
                 inner.position = 0;
+                inner.meanwhile = Some(Vec::new());
                 inner.writer.apply_watcher_event(event);
             }
             Event::InitApply(object) => {
@@ -125,6 +131,9 @@ where
                 for object in self.reader.state() {
                     inner.add_index(&object);
                 }
+                for object in inner.meanwhile.take().unwrap_or_default() {
+                    self.take_own(&mut inner, object);
+                }
             }
         }
     }
@@ -133,6 +142,13 @@ where
     /// brought was deleted since, and one without finalizers that is being deleted is gone.
     pub fn own(&self, object: K) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meanwhile) = &mut inner.meanwhile {
+            meanwhile.push(object.clone());
+        }
+        self.take_own(&mut inner, object);
+    }
+
+    fn take_own(&self, inner: &mut Inner<K>, object: K) {
         let gone = object.meta().deletion_timestamp.is_some()
             && object.finalizers().is_empty()
             && object.meta().deletion_grace_period_seconds.unwrap_or(0) == 0;
@@ -224,6 +240,17 @@ mod tests {
         stores.pods.own(pod("20", "s"));
         stores.pods.take(&Event::Delete(pod("15", "s")));
         assert_eq!(seen(&stores).as_deref(), Some("20"));
+    }
+
+    #[test]
+    fn what_we_wrote_during_a_list_outlives_it() {
+        let stores = Stores::default();
+        stores.pods.take(&Event::Init);
+        stores.pods.take(&Event::InitApply(pod("5", "s")));
+        stores.pods.own(pod("7", "s"));
+        stores.pods.take(&Event::InitDone);
+        assert_eq!(seen(&stores).as_deref(), Some("7"));
+        assert_eq!(stores.pods.under("s").len(), 1);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What this process knows and no object says: slots promised by decisions whose status is under way, attempts to
 //! make an instance, trials of templates. All of it may be lost at any time; a restart only asks again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ struct Inner {
     /// By Session uid.
     attempts: HashMap<String, (Attempt, u32)>,
     /// Uids of Sessions that were promised a slot.
-    promised: HashMap<String, ()>,
+    promised: HashSet<String>,
     /// By Workspace uid, for one generation.
     trials: HashMap<String, (Option<i64>, Trial, u32)>,
     /// When a Workspace's status was last written, by its uid.
@@ -51,7 +51,7 @@ impl Memory {
 
     /// Remembers that the session was promised a slot, until its status says so.
     pub fn promise(&self, uid: &str) {
-        self.inner().promised.insert(uid.to_owned(), ());
+        self.inner().promised.insert(uid.to_owned());
     }
 
     /// The promise was kept, or is void.
@@ -61,7 +61,7 @@ impl Memory {
 
     /// Whether the session was promised a slot.
     pub fn is_promised(&self, uid: &str) -> bool {
-        self.inner().promised.contains_key(uid)
+        self.inner().promised.contains(uid)
     }
 
     /// What became of the last attempt to make or reach the instance of the session.
@@ -117,7 +117,9 @@ impl Memory {
     pub fn undecided(&self, uid: &str, generation: Option<i64>, why: String, now: WallTime) {
         let mut inner = self.inner();
         let (of, trial, count) = inner.trials.entry(uid.to_owned()).or_default();
-        *of = generation;
+        if *of != generation {
+            (*of, *count) = (generation, 0);
+        }
         *trial = Trial::Undecided(now + delay(*count), why);
         *count = count.saturating_add(1);
     }

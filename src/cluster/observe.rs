@@ -25,6 +25,7 @@ pub struct Evidence {
     /// The instance's pod, which the watch does not see because somebody took its labels.
     unlabelled: Option<Arc<Pod>>,
     volume_holder: Option<String>,
+    workspace_unread: bool,
 }
 
 /// Asks the API server what the caches cannot prove about `session`.
@@ -37,6 +38,7 @@ pub async fn evidence(cluster: &Cluster, session: &Session) -> Result<Evidence, 
     if status.ended_at.is_some() {
         return Ok(evidence);
     }
+    evidence.workspace_unread = workspace_unread(cluster, session).await?;
     match (&status.instance, status.phase) {
         (Some(instance), _) => {
             let uid = session.uid().unwrap_or_default();
@@ -53,6 +55,20 @@ pub async fn evidence(cluster: &Cluster, session: &Session) -> Result<Evidence, 
         (None, None | Some(Phase::Pending)) => volume_evidence(cluster, session, evidence).await,
         (None, Some(_)) => Ok(evidence),
     }
+}
+
+/// Whether the Workspace that the session was launched from stands although no cache holds it: one that cannot be
+/// read is not gone.
+async fn workspace_unread(cluster: &Cluster, session: &Session) -> Result<bool, CallError> {
+    let namespace = session.namespace().unwrap_or_default();
+    let name = session.spec.workspace_ref.name.as_str();
+    let known = session.status.as_ref().and_then(|status| status.workspace.as_ref());
+    let Some(known) = known.filter(|_| cluster.stores.workspaces.get(&namespace, name).is_none()) else {
+        return Ok(false);
+    };
+    let api: Api<Workspace> = Api::namespaced(cluster.client.clone(), &namespace);
+    let stands = optional(api.get_metadata(name)).await?;
+    Ok(stands.is_some_and(|it| it.uid().as_ref() == Some(&known.uid) && it.metadata.deletion_timestamp.is_none()))
 }
 
 /// For a launch with retained volumes: whether a pod still uses them, going ones included. A list, since a
@@ -94,6 +110,7 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         pods,
         instance_gone: evidence.instance_gone,
         volume_holder: evidence.volume_holder.clone(),
+        workspace_unread: evidence.workspace_unread,
         attempt: cluster.memory.attempt(&uid),
         workspace,
         session,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures::{StreamExt, pin_mut};
@@ -16,6 +17,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::Cluster;
 use super::cache::{Cache, workspace_key};
@@ -73,20 +75,43 @@ impl Queues {
 
 /// What the watches say of themselves, for the health endpoints: by kind, nothing when the watch has caught up.
 #[derive(Clone, Default)]
-pub struct WatchHealth(Arc<Mutex<BTreeMap<&'static str, Option<String>>>>);
+pub struct WatchHealth(Arc<Mutex<BTreeMap<&'static str, Option<Trouble>>>>);
+
+/// Why a kind is not watched.
+enum Trouble {
+    /// It was not listed yet.
+    Unlisted(String),
+    /// The watch was interrupted then. It is taken up again without a word where nothing has changed meanwhile, so
+    /// that an interruption counts only while it is fresh; one that lasts is told anew at each attempt.
+    Interrupted(Instant, String),
+}
+
+/// How long an interruption counts: longer than the longest pause between two attempts.
+const FRESH: Duration = Duration::from_secs(90);
 
 impl WatchHealth {
-    fn set(&self, kind: &'static str, trouble: Option<String>) {
+    fn set(&self, kind: &'static str, trouble: Option<Trouble>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, trouble);
+    }
+
+    fn interrupted(&self, kind: &'static str, error: String) {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let trouble = kinds.entry(kind).or_default();
+        *trouble = Some(match trouble {
+            Some(Trouble::Unlisted(_)) => Trouble::Unlisted(error),
+            Some(Trouble::Interrupted(..)) | None => Trouble::Interrupted(Instant::now(), error),
+        });
     }
 
     /// The kinds that cannot be watched, with the reason.
     pub fn troubles(&self) -> Vec<String> {
         let kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kinds
-            .iter()
-            .filter_map(|(kind, trouble)| trouble.as_ref().map(|trouble| format!("{kind}: {trouble}")))
-            .collect()
+        let tell = |(kind, trouble): (&&str, &Option<Trouble>)| match trouble {
+            Some(Trouble::Unlisted(why)) => Some(format!("{kind}: {why}")),
+            Some(Trouble::Interrupted(at, why)) if at.elapsed() < FRESH => Some(format!("{kind}: {why}")),
+            Some(Trouble::Interrupted(..)) | None => None,
+        };
+        kinds.iter().filter_map(tell).collect()
     }
 }
 
@@ -156,7 +181,7 @@ async fn watch<K>(
     ObjectRef<K>: Hash + Eq,
     DeserializeGuard<K>: Resource<DynamicType = ()>,
 {
-    health.set(kind, Some("not listed yet".to_owned()));
+    health.set(kind, Some(Trouble::Unlisted("not listed yet".to_owned())));
     let events = watcher(api, config).default_backoff();
     pin_mut!(events);
     while let Some(event) = events.next().await {
@@ -164,19 +189,19 @@ async fn watch<K>(
             Ok(event) => event,
             Err(error) => {
                 tracing::warn!(kind, %error, "watch interrupted");
-                health.set(kind, Some(error.to_string()));
+                health.interrupted(kind, error.to_string());
                 continue;
             }
         };
         let Some(event) = readable(kind, event, cluster).await else { continue };
         cache.take(&event);
+        if matches!(event, Event::Apply(_) | Event::Delete(_) | Event::InitDone) {
+            health.set(kind, None);
+        }
         match &event {
             Event::Apply(object) => changed(Change::Is(object)),
             Event::Delete(object) => changed(Change::Gone(object)),
-            Event::InitDone => {
-                health.set(kind, None);
-                changed(Change::All);
-            }
+            Event::InitDone => changed(Change::All),
             Event::Init | Event::InitApply(_) => {}
         }
     }
@@ -236,17 +261,20 @@ fn session_changed(cluster: &Cluster, queues: &Queues, change: Change<'_, Sessio
 }
 
 fn workspace_changed(cluster: &Cluster, queues: &Queues, change: Change<'_, Workspace>) {
-    let workspace = match change {
-        Change::Is(workspace) => workspace,
+    let (workspace, gone) = match change {
+        Change::Is(workspace) => (workspace, false),
         Change::Gone(workspace) => {
             cluster.memory.forget_workspace(&workspace.uid().unwrap_or_default());
-            workspace
+            (workspace, true)
         }
         Change::All => return everything(cluster, queues),
     };
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
     queues.workspace_named(&namespace, &name);
-    live_sessions_of(cluster, queues, &namespace, &name, false);
+    // What concerns those who have a slot is the spec, and whether the Workspace is there.
+    let seen = workspace.status.as_ref().and_then(|status| status.observed_generation);
+    let only_status = !gone && workspace.metadata.deletion_timestamp.is_none() && seen == workspace.metadata.generation;
+    live_sessions_of(cluster, queues, &namespace, &name, only_status);
 }
 
 fn policy_changed(cluster: &Cluster, queues: &Queues, change: Change<'_, SessionPolicy>) {

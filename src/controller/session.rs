@@ -8,15 +8,15 @@ use kube::runtime::controller::Action;
 use super::{Context, ROUNDS, key, sleep_until};
 use crate::api::Session;
 use crate::cluster::error::CallError;
-use crate::cluster::{apply, observe};
-use crate::plan::session::{World, decide, promises_slot};
+use crate::cluster::{Cluster, apply, observe};
+use crate::plan::Plan;
+use crate::plan::session::{Step, World, decide, promises_slot};
 
 /// Looks at one session and does what its plan says.
 pub(super) async fn reconcile(session: Arc<Session>, context: Arc<Context>) -> Result<Action, CallError> {
     let cluster = &context.cluster;
     let (namespace, name) = (session.namespace().unwrap_or_default(), session.name_any());
     let mut wake = None;
-    let mut now = cluster.clock.now();
     for _ in 0..ROUNDS {
         // The newest that is known, which may be newer than what the request was made for.
         let Some(session) = cluster.stores.sessions.get(&namespace, &name) else { return Ok(Action::await_change()) };
@@ -24,31 +24,39 @@ pub(super) async fn reconcile(session: Arc<Session>, context: Arc<Context>) -> R
         let plan = {
             let _admission = cluster.memory.admission();
             let world: World = observe::session(cluster, Arc::clone(&session), &evidence);
-            now = cluster.clock.now();
-            let plan = decide(&world, now);
-            if promises_slot(&world, &plan) {
-                cluster.memory.promise(&session.uid().unwrap_or_default());
+            let plan = decide(&world, cluster.clock.now());
+            let uid = session.uid().unwrap_or_default();
+            // A promise stands until a decision on a newer world takes it back: the answer to its write may be lost.
+            match promises_slot(&world, &plan) {
+                true => cluster.memory.promise(&uid),
+                false => cluster.memory.settle(&uid),
             }
             plan
         };
         wake = plan.wake;
-        let outcome = apply::session_steps(cluster, Arc::clone(&session), plan.steps).await;
-        match outcome {
-            Ok(_) => {
-                cluster.publisher.publish(session.as_ref(), &plan.notes).await;
-                break;
-            }
+        match carry_out(cluster, &session, plan).await {
+            Ok(()) => break,
             // The attempt is an observation: decide on it.
             Err(CallError::Attempt) => {}
-            Err(error) => {
-                // A write that was answered and refused gives its promise back; one of unknown outcome keeps it.
-                if error.code().is_some() {
-                    cluster.memory.settle(&session.uid().unwrap_or_default());
-                }
-                return Err(error);
-            }
+            Err(error) => return Err(error),
         }
     }
     context.backoff.succeeded(&key(session.as_ref()));
-    Ok(sleep_until(wake, now))
+    Ok(sleep_until(wake, cluster.clock.now()))
+}
+
+/// Takes the steps of `plan`. Its notes go out once the status that they tell of stands, whatever comes of the
+/// steps after it, and without holding those up.
+async fn carry_out(cluster: &Cluster, session: &Arc<Session>, plan: Plan<Step>) -> Result<(), CallError> {
+    let mut notes = Some(plan.notes).filter(|notes| !notes.is_empty());
+    let mut current = Arc::clone(session);
+    for step in plan.steps {
+        let tells = matches!(step, Step::Publish(_));
+        current = apply::session_step(cluster, current, step).await?;
+        if let Some(notes) = notes.take_if(|_| tells) {
+            let (publisher, about) = (cluster.publisher.clone(), Arc::clone(session));
+            tokio::spawn(async move { publisher.publish(about.as_ref(), &notes).await });
+        }
+    }
+    Ok(())
 }

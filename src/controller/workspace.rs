@@ -17,16 +17,17 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) 
     let cluster = &context.cluster;
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
     let mut wake = None;
-    let mut now = cluster.clock.now();
     for _ in 0..ROUNDS {
         let Some(workspace) = cluster.stores.workspaces.get(&namespace, &name) else {
             return Ok(Action::await_change());
         };
         let world = observe::workspace(cluster, Arc::clone(&workspace));
-        now = cluster.clock.now();
-        let plan = decide(&world, now);
+        let plan = decide(&world, cluster.clock.now());
         wake = plan.wake;
-        if plan.steps.iter().any(|step| matches!(step, Step::Publish(_)))
+        // The plan after a trial writes what this one would.
+        let tries = plan.steps.iter().any(|step| matches!(step, Step::Try(_)));
+        if !tries
+            && plan.steps.iter().any(|step| matches!(step, Step::Publish(_)))
             && let Some(wait) = cluster.memory.pace(&workspace.uid().unwrap_or_default())
         {
             return Ok(Action::requeue(wait + Duration::from_millis(1)));
@@ -42,5 +43,5 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) 
         }
     }
     context.backoff.succeeded(&key(workspace.as_ref()));
-    Ok(sleep_until(wake, now))
+    Ok(sleep_until(wake, cluster.clock.now()))
 }

@@ -7,6 +7,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -19,7 +20,7 @@ use crate::api::session::{Phase, WhenFull};
 use crate::api::time::{Instant, from_wire};
 use crate::api::{
     MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_FINALIZER, SESSION_UID_LABEL, Session, SessionStatus,
-    VELERO_EXCLUDE_LABEL, Workspace,
+    USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
 };
 use crate::plan::activity::{self, Seen};
 use crate::plan::admission::{self, Blocker, Candidate, Rival};
@@ -38,6 +39,9 @@ pub struct World {
     pub session: Arc<Session>,
     /// Its Workspace, if there is one.
     pub workspace: Option<Arc<Workspace>>,
+    /// Whether the API server has the Workspace that the status names, although no cache holds it: one that cannot
+    /// be read is not gone.
+    pub workspace_unread: bool,
     /// The policy of that Workspace.
     pub policy: PolicySource,
     /// The other live sessions of that Workspace.
@@ -241,7 +245,7 @@ fn workspace_gone(world: &World, before: &SessionStatus, now: Instant) -> Option
     let stands = world.workspace.as_ref().is_some_and(|workspace| {
         workspace.metadata.deletion_timestamp.is_none() && workspace.uid().as_deref() == Some(&known.uid)
     });
-    if stands {
+    if stands || (world.workspace.is_none() && world.workspace_unread) {
         return None;
     }
     Some(
@@ -254,7 +258,7 @@ fn pending(world: &World, view: &View, now: Instant) -> Plan<Step> {
         Ok((workspace, force)) => return launch(world, view, &workspace, &force, now),
         Err(blocker) => blocker,
     };
-    if matches!(blocker, Blocker::NoSlot(_))
+    if matches!(blocker, Blocker::NoSlot(_) | Blocker::VolumesInUse(_))
         && world.session.spec.when_full == WhenFull::Fail
         && let Next::End(phase, reason) = phase::next(view.phase, Event::NoSlot)
     {
@@ -342,8 +346,9 @@ fn provision(session: &Session, workspace: &Workspace) -> Vec<Step> {
 }
 
 fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
-    let usable = matches!(view.instance, Some((_, Health::Usable))) || world.attempt == Attempt::Reached;
-    if usable && let Next::Go(phase) = phase::next(view.phase, Event::InstanceUsable) {
+    if is_usable(world, view)
+        && let Next::Go(phase) = phase::next(view.phase, Event::InstanceUsable)
+    {
         let (status, notes) = status::became_usable(world, view, phase, now);
         let wake = status::next_look(view, &status, now);
         let mut steps = publish(view, status);
@@ -367,6 +372,11 @@ fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
     steps.extend(restamp(world));
     let wake = [timeout, retry].into_iter().flatten().min();
     Plan { steps, notes: status::start_notes(world, view), wake }
+}
+
+/// Whether the instance can be used, by its pod or by the connection that its endpoint took.
+fn is_usable(world: &World, view: &View) -> bool {
+    matches!(view.instance, Some((_, Health::Usable))) || world.attempt == Attempt::Reached
 }
 
 fn usable(world: &World, view: &View, now: Instant) -> Plan<Step> {
@@ -395,19 +405,27 @@ fn mark(session: &Session, live: bool) -> Option<Step> {
 /// Gives a pod of this session back what makes it findable and collectable, if somebody took it.
 fn restamp(world: &World) -> Vec<Step> {
     let session_uid = world.session.uid().unwrap_or_default();
+    let workspace_uid = world.session.status.as_ref().and_then(|status| Some(status.workspace.as_ref()?.uid.clone()));
+    let spec = &world.session.spec;
+    let annotations = [
+        (SESSION_ANNOTATION, world.session.name_any()),
+        (WORKSPACE_ANNOTATION, spec.workspace_ref.name.to_string()),
+        (USER_ANNOTATION, spec.user.id.to_string()),
+    ];
     let bare = |pod: &&Arc<Pod>| {
         let labelled = pod.labels().get(SESSION_UID_LABEL) == Some(&session_uid)
-            && pod.labels().get(MANAGED_BY_LABEL).is_some_and(|value| value == MANAGED_BY);
+            && pod.labels().get(MANAGED_BY_LABEL).is_some_and(|value| value == MANAGED_BY)
+            && pod.labels().get(WORKSPACE_UID_LABEL) == workspace_uid.as_ref();
         let owned = pod.owner_references().iter().any(|owner| owner.uid == session_uid);
-        let named = pod.annotations().get(SESSION_ANNOTATION) == Some(&world.session.name_any());
+        let named = annotations.iter().all(|(key, value)| pod.annotations().get(*key) == Some(value));
         pod.metadata.deletion_timestamp.is_none() && !(labelled && owned && named)
     };
     let stamp = |pod: &Arc<Pod>| Step::Restamp {
         pod: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
         metadata: Box::new(serde_json::json!({
-            "labels": { SESSION_UID_LABEL: session_uid, MANAGED_BY_LABEL: MANAGED_BY },
-            "annotations": { SESSION_ANNOTATION: world.session.name_any() },
+            "labels": { SESSION_UID_LABEL: session_uid, MANAGED_BY_LABEL: MANAGED_BY, WORKSPACE_UID_LABEL: workspace_uid },
+            "annotations": annotations.iter().cloned().collect::<BTreeMap<_, _>>(),
             "ownerReferences": pod::owner_references(&world.session),
         })),
     };

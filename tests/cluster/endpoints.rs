@@ -38,8 +38,8 @@ async fn a_machine_that_answers_is_used_and_left_as_it_was() {
     assert_eq!(status(&active).url, Some(format!("http://{host}:8080")));
     assert_eq!(status(&active).instance, None);
     scene.disconnect("mine").await;
-    let ended = scene.ended("mine", Phase::Disconnected, Reason::UserDisconnected).await;
-    assert!(ended.finalizers().is_empty());
+    scene.ended("mine", Phase::Disconnected, Reason::UserDisconnected).await;
+    scene.let_go("mine").await;
     let pods = scene.list::<Pod>().await;
     assert_eq!(pods.len(), 1);
     assert!(pods[0].metadata.deletion_timestamp.is_none() && !pods[0].labels().contains_key("berth.dev/session-uid"));

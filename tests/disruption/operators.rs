@@ -73,6 +73,7 @@ async fn an_operator_that_is_told_to_stop_gives_the_lease_up_and_the_next_one_le
     let second = Operator::start(&scene, "second");
     first.signal("-TERM");
     assert_eq!(first.exit(&scene).await, Some(0));
+    assert_ne!(holder(&scene).await.as_deref(), Some("first"), "it would have to run out");
     second.leads(&scene).await;
     let lease = scene.get::<Lease>("berth-operator").await;
     assert_eq!(lease.spec.unwrap().lease_transitions, Some(1));

@@ -34,10 +34,11 @@ pub fn cargo(cache: &Cache, root: &Path) -> Run {
     Run::new(cargo).env("CARGO_TARGET_DIR", cache.target()).dir(root)
 }
 
-/// The repository's folder.
+/// The repository's folder: the one that `cargo xtask` was called in, since clones share the cache's target folder
+/// and so may share the binary.
 pub fn root() -> Result<PathBuf> {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(manifest.parent().context("xtask lies in the repository")?.to_owned())
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Ok(Path::new(&manifest).parent().context("xtask lies in the repository")?.to_owned())
 }
 
 /// Replaces what stands between `<!-- name -->` and `<!-- /name -->`.

@@ -3,7 +3,7 @@
 
 use kube::ResourceExt;
 
-use super::{Attempt, View, World, created};
+use super::{Attempt, View, World, created, is_usable};
 use crate::api::duration::write;
 use crate::api::session::{DesiredState, Phase};
 use crate::api::time::{Instant, display};
@@ -55,6 +55,10 @@ fn ending_in_queue(view: &View, session: &Session, now: Instant) -> Option<(Even
 fn ending_in_start(world: &World, view: &View, now: Instant) -> Option<(Event, String)> {
     if let Attempt::Refused(why) = &world.attempt {
         return Some((Event::InstanceRefused, format!("the API server refuses the instance: {why}")));
+    }
+    // An operator that was away finds the instance usable: that is what the session was for, however late.
+    if is_usable(world, view) {
+        return None;
     }
     let limit = view.force.as_ref()?.rules.start_timeout;
     let admitted = view.admitted_at()?;

@@ -65,6 +65,7 @@ impl Life {
             world: World {
                 session: Arc::new(session),
                 workspace: Some(workspace(json!({}))),
+                workspace_unread: false,
                 policy: PolicySource::BuiltIn,
                 rivals: Vec::new(),
                 pods: Vec::new(),
@@ -303,6 +304,33 @@ fn a_start_that_takes_too_long_fails_with_the_pods_own_reason() {
     assert_eq!(life.ended(), Some((Phase::Failed, Reason::StartTimeout)));
     assert!(life.status().message.unwrap().contains("Back-off pulling"));
     assert!(life.world.pods.is_empty());
+}
+
+#[test]
+fn an_operator_that_was_away_past_the_start_timeout_finds_a_usable_session_usable() {
+    let mut life = Life::new(json!({}));
+    life.world.policy = policy(json!({"startTimeout": "20s"}));
+    life.look();
+    life.now += TimeDelta::seconds(600);
+    life.pod_ready();
+    assert_eq!(life.phase(), Phase::Active);
+}
+
+#[test]
+fn a_workspace_that_cannot_be_read_is_not_gone() {
+    let mut life = Life::launched(json!({}), short());
+    (life.world.workspace, life.world.policy) = (None, PolicySource::Unknown);
+    life.world.workspace_unread = true;
+    life.look();
+    assert!(!life.holds(Type::WorkspaceMissing));
+}
+
+#[test]
+fn a_session_that_does_not_want_to_wait_does_not_wait_for_its_volumes_either() {
+    let mut life = Life::new(json!({"whenFull": "Fail"}));
+    life.world.volume_holder = Some("other".to_owned());
+    life.look();
+    assert_eq!(life.ended(), Some((Phase::Failed, Reason::LimitExceeded)));
 }
 
 #[test]

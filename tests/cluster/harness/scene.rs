@@ -220,6 +220,14 @@ impl Scene {
         .await
     }
 
+    /// Waits until nothing holds the session back from being deleted: the end is told first, and let go of then.
+    pub async fn let_go(&self, session: &str) {
+        self.eventually(&format!("nothing holds Session {session}"), || async {
+            self.get::<Session>(session).await.finalizers().is_empty().then_some(())
+        })
+        .await;
+    }
+
     /// Waits until no pod is left in the namespace.
     pub async fn no_pods(&self) {
         self.eventually("no pod is left", || async { self.list::<Pod>().await.is_empty().then_some(()) }).await;

@@ -223,7 +223,7 @@ impl Scene {
     /// Waits until nothing holds the session back from being deleted: the end is told first, and let go of then.
     pub async fn let_go(&self, session: &str) {
         self.eventually(&format!("nothing holds Session {session}"), || async {
-            self.get::<Session>(session).await.finalizers().is_empty().then_some(())
+            self.find::<Session>(session).await.is_none_or(|session| session.finalizers().is_empty()).then_some(())
         })
         .await;
     }

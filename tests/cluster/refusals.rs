@@ -9,6 +9,7 @@ mod workspace;
 
 use berth::api::condition::{self, Status, Type};
 use berth::api::session::Phase;
+use berth::api::workspace::WorkspacePhase;
 use berth::api::{Session, SessionPolicy, Workspace};
 use serde_json::{Value, json};
 
@@ -337,8 +338,11 @@ async fn template_refusal(scene: &Scene, workspace: &str) -> Result<(), String> 
 /// What the operator says of a session that names what does not exist.
 async fn reference_refusal(scene: &Scene, session: &str, over: &Value) -> Result<(), String> {
     if let Some(policy) = over["policyRef"].as_object() {
-        scene.workspace(session, json!({ "policyRef": policy })).await;
-        scene.session(session, session, json!({})).await;
+        // Under a name of its own, for it has an event of the same reason; and known before anybody asks for it.
+        let workspace = format!("{session}-box");
+        scene.workspace(&workspace, json!({ "policyRef": policy })).await;
+        scene.workspace_phase(&workspace, WorkspacePhase::Unavailable).await;
+        scene.session(session, &workspace, json!({})).await;
     } else {
         let mut body = object("Session", over);
         body["metadata"]["name"] = json!(session);

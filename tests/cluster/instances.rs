@@ -13,12 +13,17 @@ use serde_json::{Value, json};
 
 use crate::harness::{Scene, status};
 
-/// A session on a pod that answers on its port, and does `last` once the file /tmp/go is there.
+/// A session on a pod that answers on its port, and does `last` once the file /mark/go is there. Once started again
+/// it takes a while to answer: the kubelet reports no change that it has undone before it reports.
 async fn in_use(name: &str, last: &str, container: Value) -> (Scene, Session) {
     let scene = Scene::new(name).await;
-    let script = format!("httpd -p 8080; until [ -e /tmp/go ]; do sleep 0.2; done; {last}");
+    let script = format!(
+        "[ -e /mark/gone ] && sleep 6; httpd -p 8080; until [ -e /mark/go ]; do sleep 0.2; done; mv /mark/go /mark/gone; {last}"
+    );
     let mut spec = crate::harness::pod_spec(container);
     spec["containers"][0]["command"] = json!(["sh", "-c", script]);
+    spec["containers"][0]["volumeMounts"] = json!([{ "name": "mark", "mountPath": "/mark" }]);
+    spec["volumes"] = json!([{ "name": "mark", "emptyDir": {} }]);
     scene.workspace("box", json!({ "template": { "spec": spec } })).await;
     scene.session("mine", "box", json!({})).await;
     let session = scene.phase("mine", Phase::Active).await;
@@ -29,7 +34,7 @@ async fn in_use(name: &str, last: &str, container: Value) -> (Scene, Session) {
 fn go(scene: &Scene, session: &Session) {
     let pod = status(session).instance.unwrap().pod;
     let done = Command::new("kubectl")
-        .args(["exec", "--namespace", &scene.namespace, &pod, "--", "touch", "/tmp/go"])
+        .args(["exec", "--namespace", &scene.namespace, &pod, "--", "sh", "-c", "mkdir -p /mark && touch /mark/go"])
         .output()
         .unwrap_or_else(|error| panic!("kubectl is on the PATH of `cargo xtask cluster env`: {error}"));
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -85,7 +90,7 @@ async fn a_pod_that_is_not_started_again_ends_its_session_with_the_exit_code() {
     let mut spec = crate::harness::pod_spec(json!({}));
     spec["restartPolicy"] = json!("Never");
     spec["containers"][0]["command"] =
-        json!(["sh", "-c", "httpd -p 8080; until [ -e /tmp/go ]; do sleep 0.2; done; exit 3"]);
+        json!(["sh", "-c", "httpd -p 8080; until [ -e /mark/go ]; do sleep 0.2; done; exit 3"]);
     scene.workspace("box", json!({ "template": { "spec": spec } })).await;
     scene.session("mine", "box", json!({})).await;
     let session = scene.phase("mine", Phase::Active).await;

@@ -7,12 +7,14 @@ use std::time::Duration;
 use berth::api::condition::{Status, Type};
 use berth::api::session::Phase;
 use berth::api::{Reason, Session};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::DeleteParams;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use crate::harness::{Scene, status};
+use crate::restart::{self, NAMESPACE};
 
 /// The cluster's collector of pods without a node takes its time: it looks every 20 s and waits for 40 s.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -48,8 +50,30 @@ impl Drop for Silence {
     }
 }
 
+/// Waits until the installed operator, which runs on that node too, leads from a pod that is there: after the node
+/// was deleted it may still be the old one, whose container the kubelet is about to end.
+async fn settled(scene: &Scene) {
+    let deployments: Api<Deployment> = Api::namespaced(scene.client.clone(), NAMESPACE);
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), NAMESPACE);
+    let ready = |pod: &Pod| {
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    };
+    scene
+        .eventually("the installed operator leads from a pod that is ready", || async {
+            let installed = deployments.get_opt("berth-operator").await.unwrap().and_then(|it| it.spec?.replicas);
+            if installed.is_none_or(|replicas| replicas == 0) {
+                return Some(());
+            }
+            let leader = restart::leader(scene).await?;
+            pods.get_opt(&leader).await.unwrap().filter(ready).map(|_| ())
+        })
+        .await;
+}
+
 async fn in_use(name: &str) -> (Scene, Session, String) {
     let scene = Scene::new(name).await;
+    settled(&scene).await;
     scene.workspace("box", json!({})).await;
     scene.session("mine", "box", json!({})).await;
     let session = scene.phase("mine", Phase::Active).await;

@@ -12,11 +12,11 @@ use serde_json::json;
 
 use crate::harness::{Scene, idle, status};
 
-const NAMESPACE: &str = "berth-system";
+pub(crate) const NAMESPACE: &str = "berth-system";
 const LEASE: &str = "berth-operator";
 
 /// Who leads.
-async fn leader(scene: &Scene) -> Option<String> {
+pub(crate) async fn leader(scene: &Scene) -> Option<String> {
     let leases: Api<Lease> = Api::namespaced(scene.client.clone(), NAMESPACE);
     leases.get_opt(LEASE).await.unwrap()?.spec?.holder_identity.filter(|holder| !holder.is_empty())
 }

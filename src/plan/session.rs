@@ -10,6 +10,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::Value;
@@ -195,6 +196,11 @@ impl View {
         Self { before, phase, force, policy_trouble, workspace_gone, seen, deadlines, instance }
     }
 
+    /// How long the session may wait for a slot; one whose rules are not known waits by the built-in ones.
+    fn queue_timeout(&self) -> TimeDelta {
+        self.force.as_ref().map_or_else(|| Rules::built_in().queue_timeout, |force| force.rules.queue_timeout)
+    }
+
     /// When a slot was given, as the status says.
     fn admitted_at(&self) -> Option<Instant> {
         condition::find(&self.before.conditions, Type::Admitted)
@@ -266,8 +272,7 @@ fn pending(world: &World, view: &View, now: Instant) -> Plan<Step> {
     }
     let mut steps = publish(view, status::waiting(world, view, &blocker, now));
     steps.extend(mark(&world.session, true));
-    let queue_timeout = view.force.as_ref().map_or_else(Rules::built_in, |force| force.rules.clone()).queue_timeout;
-    let wake = created(&world.session).map(|created| created + queue_timeout);
+    let wake = created(&world.session).map(|created| created + view.queue_timeout());
     Plan { steps, notes: status::wait_notes(view, &blocker), wake }
 }
 

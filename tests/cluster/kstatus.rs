@@ -3,6 +3,7 @@
 use berth::api::session::Phase;
 use berth::api::workspace::WorkspacePhase;
 use berth::api::{Reason, Session, Workspace};
+use berth::plan::phase::PHASES;
 use serde_json::{Value, json};
 
 use crate::harness::{Scene, end, idle, pod_spec, status};
@@ -101,16 +102,7 @@ async fn sessions_of_every_phase_look_to_kstatus_as_they_should() {
             met.insert(phase);
         }
     }
-    let every = [
-        Phase::Pending,
-        Phase::Starting,
-        Phase::Active,
-        Phase::Idle,
-        Phase::Disconnected,
-        Phase::Terminated,
-        Phase::Failed,
-    ];
-    assert_eq!(met, every.into_iter().collect());
+    assert_eq!(met, PHASES.into_iter().collect());
 
     // A live one that is being deleted is held by its finalizer until it has ended.
     scene.delete::<Session>("active").await;

@@ -10,7 +10,6 @@ use crate::api::time::{Instant, display};
 use crate::api::{Reason, Session};
 use crate::plan::instance::Health;
 use crate::plan::phase::Event;
-use crate::plan::policy::Rules;
 
 /// The first cause to end the session, in the order in which causes are weighed, with the words for people.
 pub(super) fn ending(world: &World, view: &View, now: Instant) -> Option<(Event, String)> {
@@ -44,9 +43,9 @@ pub(super) fn ending(world: &World, view: &View, now: Instant) -> Option<(Event,
 /// The queue's own end. A policy that cannot be found does not make a session wait for ever.
 fn ending_in_queue(view: &View, session: &Session, now: Instant) -> Option<(Event, String)> {
     let created = created(session)?;
-    let rules = view.force.as_ref().map_or_else(Rules::built_in, |force| force.rules.clone());
-    let waited = write(rules.queue_timeout);
-    (now >= created + rules.queue_timeout).then(|| {
+    let timeout = view.queue_timeout();
+    let waited = write(timeout);
+    (now >= created + timeout).then(|| {
         let cause = view.before.message.as_deref().unwrap_or("no slot was free");
         (Event::QueueTimeout, format!("waited {waited} in the queue: {cause}"))
     })

@@ -21,10 +21,7 @@ pub fn run() -> Result<()> {
 
 /// Builds the operator in the one profile that tests, demo and image share; returns the binary.
 pub fn build(cache: &Cache, root: &Path) -> Result<PathBuf> {
-    cargo(cache, root)
-        .args(["build", "--quiet", "--package", "berth", "--bin", "berth"])
-        .log(cache.logs().join("build.log"))
-        .quiet()?;
+    cargo(cache, root).args(["build", "--quiet", "--bin", "berth"]).log(cache.logs().join("build.log")).quiet()?;
     Ok(cache.target().join("debug").join("berth"))
 }
 

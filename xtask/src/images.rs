@@ -196,7 +196,7 @@ fn binary(cache: &Cache) -> Result<PathBuf> {
     let target = cache.target();
     step("image operator: building the binary", || {
         Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--quiet", "--locked", "--package", "berth", "--bin", "berth"])
+            .args(["build", "--quiet", "--locked", "--bin", "berth"])
             .dir(clone())
             .env("CARGO_TARGET_DIR", &target)
             .log(cache.logs().join("image-operator.log"))

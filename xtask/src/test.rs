@@ -39,7 +39,7 @@ struct Step {
     name: &'static str,
     about: &'static str,
     cluster: bool,
-    run: fn(&Context_) -> Result<Outcome>,
+    run: fn(&Runner) -> Result<Outcome>,
 }
 
 enum Outcome {
@@ -48,16 +48,24 @@ enum Outcome {
     Skipped(String),
 }
 
-struct Context_ {
+/// Where the steps run: our own binary, the clone it was built from, and the caches.
+struct Runner {
     cache: Cache,
     root: PathBuf,
     this: PathBuf,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { name: "format", about: "rustfmt", cluster: false, run: |c| c.cargo(["fmt", "--all", "--check"]) },
     Step { name: "clippy", about: "lints, as errors", cluster: false, run: clippy },
     Step { name: "deny", about: "licences, sources, bans, advisories", cluster: false, run: deny },
+    // All targets in one command keep every core busy; later steps find them built.
+    Step {
+        name: "build",
+        about: "Berth, its suites and xtask, compiled",
+        cluster: false,
+        run: |c| c.cargo(["build", "--all-targets"]),
+    },
     Step { name: "unit", about: "unit and property tests, walls, generated files", cluster: false, run: unit },
     Step {
         name: "teardown",
@@ -104,7 +112,7 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     if let Some(unknown) = args.only.iter().find(|name| STEPS.iter().all(|step| step.name != *name)) {
         bail!("there is no step {unknown}; `cargo xtask test --list` names them");
     }
-    let context = Context_ { cache: Cache::open()?, root: root()?, this: std::env::current_exe()? };
+    let runner = Runner { cache: Cache::open()?, root: root()?, this: std::env::current_exe()? };
     let chosen = |step: &&Step| {
         (args.only.is_empty() || args.only.iter().any(|name| name == step.name))
             && !(args.without_cluster && step.cluster)
@@ -113,7 +121,7 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     for step in STEPS.iter().filter(chosen) {
         eprintln!("\n== {}: {}", step.name, step.about);
         let begun = Instant::now();
-        let outcome = (step.run)(&context);
+        let outcome = (step.run)(&runner);
         let failed = outcome.is_err();
         report.push((step.name, begun.elapsed(), outcome));
         if failed && !args.keep_going {
@@ -143,24 +151,23 @@ fn conclude(report: &[(&'static str, Duration, Result<Outcome>)]) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn clippy(context: &Context_) -> Result<Outcome> {
-    context.cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])
+fn clippy(runner: &Runner) -> Result<Outcome> {
+    runner.cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])
 }
 
-fn unit(context: &Context_) -> Result<Outcome> {
-    context.cargo(["test", "--quiet", "--package", "berth", "--lib", "--test", "it"])?;
-    context.cargo(["test", "--quiet", "--package", "xtask"])
+fn unit(runner: &Runner) -> Result<Outcome> {
+    runner.cargo(["test", "--quiet", "--lib", "--bin", "xtask", "--test", "it"])
 }
 
 /// Licences, sources and bans always; advisories where their database can be fetched.
-fn deny(context: &Context_) -> Result<Outcome> {
-    let folder = context.cache.tools(&format!("cargo-deny-{DENY}"));
+fn deny(runner: &Runner) -> Result<Outcome> {
+    let folder = runner.cache.tools(&format!("cargo-deny-{DENY}"));
     let deny = folder.join("bin").join("cargo-deny");
     if !deny.exists() {
         let version = format!("={DENY}");
         let root = folder.as_os_str();
         // Its own target folder goes with it: nothing of it is used again.
-        context.cargo([
+        runner.cargo([
             OsStr::new("install"),
             "cargo-deny".as_ref(),
             "--version".as_ref(),
@@ -172,17 +179,16 @@ fn deny(context: &Context_) -> Result<Outcome> {
             root,
         ])?;
     }
-    let check = |what: &[&str]| context.command(&deny, [&["check"], what].concat());
+    let check = |what: &[&str]| runner.command(&deny, [&["check"], what].concat());
     check(&["bans", "licenses", "sources"])?;
-    let fetched =
-        Command::new(&deny).arg("fetch").arg("db").current_dir(&context.root).stdin(Stdio::null()).output()?;
+    let fetched = Command::new(&deny).arg("fetch").arg("db").current_dir(&runner.root).stdin(Stdio::null()).output()?;
     if !fetched.status.success() {
         return Ok(Outcome::Skipped("advisories: their database cannot be fetched from here".to_owned()));
     }
     check(&["advisories"])
 }
 
-impl Context_ {
+impl Runner {
     /// One of our own subcommands, as a person would run it.
     fn xtask(&self, args: &[&str]) -> Result<Outcome> {
         self.command(&self.this, args)
@@ -192,10 +198,10 @@ impl Context_ {
         self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), args)
     }
 
-    /// A suite of the berth package on the cluster.
+    /// A suite on the cluster.
     fn suite(&self, name: &str, threads: u8) -> Result<Outcome> {
         let threads = format!("--test-threads={threads}");
-        self.cargo(["test", "--quiet", "--package", "berth", "--test", name, "--", threads.as_str()])
+        self.cargo(["test", "--quiet", "--test", name, "--", threads.as_str()])
     }
 
     /// Runs a command with its output where ours goes, so that what a test runner says is seen.

@@ -13,7 +13,7 @@ mod stage;
 
 use crate::cache::{Cache, Lock};
 use crate::cluster::{self, Layout, UpArgs};
-use crate::generate::root;
+use crate::compile::root;
 use crate::images::{self, Built, Image};
 use crate::install::{self, Prepared};
 use crate::run::{step, wait_until};

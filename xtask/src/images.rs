@@ -15,6 +15,7 @@ mod store;
 
 use crate::cache::{Cache, Lock};
 use crate::cluster::{self, Layout};
+use crate::compile;
 use crate::run::{Run, step};
 use anyhow::{Context, Result, bail};
 use base::Base;
@@ -109,8 +110,8 @@ impl Image {
         }
     }
 
-    fn folder(self) -> PathBuf {
-        clone().join("images").join(self.name())
+    fn folder(self) -> Result<PathBuf> {
+        Ok(compile::root()?.join("images").join(self.name()))
     }
 }
 
@@ -193,22 +194,7 @@ fn make(cache: &Cache, image: Image, fresh: bool) -> Result<Built> {
 
 /// Builds the operator's binary the way the tests and the demo do, so that nothing is compiled twice.
 fn binary(cache: &Cache) -> Result<PathBuf> {
-    let target = cache.target();
-    step("image operator: building the binary", || {
-        Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--quiet", "--locked", "--bin", "berth"])
-            .dir(clone())
-            .env("CARGO_TARGET_DIR", &target)
-            .log(cache.logs().join("image-operator.log"))
-            .quiet()
-    })?;
-    Ok(target.join("debug").join("berth"))
-}
-
-/// The clone that this program was built from.
-fn clone() -> PathBuf {
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    Path::new(&manifest).parent().map(Path::to_path_buf).unwrap_or_default()
+    step("image operator: building the binary", || compile::operator(cache, "image-operator.log"))
 }
 
 /// Copies an image's folder with the modes that Git knows and no others: a private umask would otherwise make files
@@ -217,7 +203,7 @@ fn copy_context(image: Image, binary: Option<&Path>, context: &Path) -> Result<(
     if context.exists() {
         fs::remove_dir_all(context)?;
     }
-    let source = image.folder();
+    let source = image.folder()?;
     for file in files(&source)? {
         let to = context.join(&file);
         copy(&source.join(&file), &to)?;
@@ -331,7 +317,7 @@ mod tests {
     #[test]
     fn every_image_has_a_dockerfile_that_names_its_base() -> Result<()> {
         for image in Image::value_variants() {
-            let file = image.folder().join("Dockerfile");
+            let file = image.folder()?.join("Dockerfile");
             let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let base = format!("FROM {}", image.base().short_name());
             assert!(text.lines().any(|line| line.starts_with(&base)), "{} has no `{base}`", file.display());

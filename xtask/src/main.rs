@@ -5,6 +5,7 @@
 mod bench;
 mod cache;
 mod cluster;
+mod compile;
 mod demo;
 mod generate;
 mod images;

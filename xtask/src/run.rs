@@ -57,6 +57,12 @@ impl Run {
         self
     }
 
+    /// Keeps one of our environment variables from the command.
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     /// Sets the working folder.
     pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.command.current_dir(dir);
@@ -84,6 +90,16 @@ impl Run {
     /// Runs the command; an error when it fails.
     pub fn quiet(self) -> Result<()> {
         self.output().map(drop)
+    }
+
+    /// Runs the command with its output where ours goes; an error when it fails.
+    pub fn aloud(mut self) -> Result<()> {
+        self.command.stdin(Stdio::null());
+        let status = self.command.status().map_err(|e| self.not_started(e))?;
+        if !status.success() {
+            bail!("{status}");
+        }
+        Ok(())
     }
 
     /// Runs the command, and says only whether it succeeded.

@@ -2,11 +2,12 @@
 //! list of steps and their report; each step is a command that one can run alone.
 
 use crate::cache::Cache;
-use crate::generate::root;
-use anyhow::{Context, Result, bail};
+use crate::compile;
+use crate::run::Run;
+use anyhow::{Result, bail};
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// Options of `cargo xtask test`.
@@ -48,10 +49,9 @@ enum Outcome {
     Skipped(String),
 }
 
-/// Where the steps run: our own binary, the clone it was built from, and the caches.
+/// What the steps are run with: our own binary, and the caches.
 struct Runner {
     cache: Cache,
-    root: PathBuf,
     this: PathBuf,
 }
 
@@ -112,7 +112,7 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     if let Some(unknown) = args.only.iter().find(|name| STEPS.iter().all(|step| step.name != *name)) {
         bail!("there is no step {unknown}; `cargo xtask test --list` names them");
     }
-    let runner = Runner { cache: Cache::open()?, root: root()?, this: std::env::current_exe()? };
+    let runner = Runner { cache: Cache::open()?, this: std::env::current_exe()? };
     let chosen = |step: &&Step| {
         (args.only.is_empty() || args.only.iter().any(|name| name == step.name))
             && !(args.without_cluster && step.cluster)
@@ -179,23 +179,23 @@ fn deny(runner: &Runner) -> Result<Outcome> {
             root,
         ])?;
     }
-    let check = |what: &[&str]| runner.command(&deny, [&["check"], what].concat());
-    check(&["bans", "licenses", "sources"])?;
-    let fetched = Command::new(&deny).arg("fetch").arg("db").current_dir(&runner.root).stdin(Stdio::null()).output()?;
-    if !fetched.status.success() {
+    let root = compile::root()?;
+    let deny = || Run::new(&deny).dir(&root);
+    runner.run(deny().args(["check", "bans", "licenses", "sources"]))?;
+    if !deny().args(["fetch", "db"]).succeeds() {
         return Ok(Outcome::Skipped("advisories: their database cannot be fetched from here".to_owned()));
     }
-    check(&["advisories"])
+    runner.run(deny().args(["check", "advisories"]))
 }
 
 impl Runner {
     /// One of our own subcommands, as a person would run it.
     fn xtask(&self, args: &[&str]) -> Result<Outcome> {
-        self.command(&self.this, args)
+        self.run(Run::new(&self.this).args(args))
     }
 
     fn cargo<const N: usize, A: AsRef<OsStr>>(&self, args: [A; N]) -> Result<Outcome> {
-        self.command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), args)
+        self.run(compile::cargo(&self.cache)?.args(args))
     }
 
     /// A suite on the cluster.
@@ -205,25 +205,16 @@ impl Runner {
     }
 
     /// Runs a command with its output where ours goes, so that what a test runner says is seen.
-    fn command<A: AsRef<OsStr>>(
-        &self,
-        program: impl AsRef<OsStr>,
-        args: impl IntoIterator<Item = A>,
-    ) -> Result<Outcome> {
-        let mut command = Command::new(program.as_ref());
-        command.args(args).current_dir(&self.root).env("CARGO_TARGET_DIR", self.cache.target()).stdin(Stdio::null());
+    fn run(&self, mut run: Run) -> Result<Outcome> {
         // What `cluster env` gives a person's shell.
         let cluster = self.cache.cluster();
         let kubeconfig = cluster.join("kubeconfig").join("admin");
         if kubeconfig.exists() {
             let path = std::env::var_os("PATH").unwrap_or_default();
             let folders = std::iter::once(cluster.join("bin")).chain(std::env::split_paths(&path));
-            command.env("KUBECONFIG", kubeconfig).env("PATH", std::env::join_paths(folders)?);
+            run = run.env("KUBECONFIG", kubeconfig).env("PATH", std::env::join_paths(folders)?);
         }
-        let status = command.status().with_context(|| format!("cannot run {}", program.as_ref().to_string_lossy()))?;
-        if !status.success() {
-            bail!("{status}");
-        }
+        run.aloud()?;
         Ok(Outcome::Passed)
     }
 }

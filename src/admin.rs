@@ -8,13 +8,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 
+use crate::cluster::health::WatchHealth;
 use crate::cluster::lease::Leadership;
-use crate::cluster::watch::WatchHealth;
 
 /// What the health endpoints look at.
 #[derive(Clone)]
 pub struct Health {
-    /// The watches; they begin with the lease, so that a replica that stands by has none.
+    /// The watches; they begin with the lease, so that a replica that stands by has none but its looks at that.
     pub watches: WatchHealth,
     /// Whether this process leads; one that waits for the lease is ready too.
     pub leadership: Leadership,

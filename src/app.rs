@@ -12,10 +12,11 @@ use tokio::task::JoinError;
 use crate::admin::{self, Health};
 use crate::clock::Clock;
 use crate::cluster::cache::Stores;
+use crate::cluster::health::WatchHealth;
 use crate::cluster::lease::Contender;
 use crate::cluster::memory::Memory;
 use crate::cluster::publish::Publisher;
-use crate::cluster::watch::{Queues, WatchHealth};
+use crate::cluster::watch::Queues;
 use crate::cluster::{self, Cluster};
 use crate::controller;
 use crate::settings::Settings;
@@ -37,6 +38,7 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
         client,
         stores: Stores::default(),
         memory: Arc::new(Memory::default()),
+        queues: Queues::default(),
         leadership: contender.leadership(),
         clock,
     };
@@ -48,7 +50,7 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     tokio::select! {
-        () = contender.acquire(|error| tracing::warn!(%error, "lease not taken")) => {}
+        () = contender.acquire(|outcome| watches.looked_at_lease(outcome)) => {}
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
         ended = &mut admin => return Err(admin_ended(ended, &settings)),
@@ -56,10 +58,9 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
     tracing::info!(identity, "leading");
 
     // Watches begin with the lease: what a leader decides on was listed after its predecessor stopped writing.
-    let queues = Queues::default();
-    let mut watching = tokio::spawn(cluster::watch::run(cluster.clone(), queues.clone(), watches));
+    let mut watching = tokio::spawn(cluster::watch::run(cluster.clone(), watches));
     let (stop, stopped) = watch::channel(false);
-    let mut work = tokio::spawn(work(cluster, queues, stopped));
+    let mut work = tokio::spawn(work(cluster, stopped));
     tokio::select! {
         () = contender.keep() => anyhow::bail!("the lease was lost: stopping, so that the new leader works alone"),
         ended = &mut work => anyhow::bail!("the loop ended unasked: {}", how(ended)),
@@ -79,14 +80,14 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
 }
 
 /// Works as the leader until told to stop.
-async fn work(cluster: Cluster, queues: Queues, stopped: watch::Receiver<bool>) {
+async fn work(cluster: Cluster, stopped: watch::Receiver<bool>) {
     let mut stop_early = stopped.clone();
     tokio::select! {
         () = wait_for_caches(&cluster) => {}
         _ = stop_early.wait_for(|stop| *stop) => return,
     }
     tracing::info!("all kinds are listed: working");
-    let requests = queues.open(&cluster);
+    let requests = cluster.queues.open(&cluster);
     controller::run(cluster, requests, stopped).await;
 }
 

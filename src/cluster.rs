@@ -5,6 +5,7 @@ pub mod apply;
 pub mod cache;
 pub mod dial;
 pub mod error;
+pub mod health;
 pub mod lease;
 pub mod memory;
 pub mod observe;
@@ -20,6 +21,7 @@ use cache::Stores;
 use lease::Leadership;
 use memory::Memory;
 use publish::Publisher;
+use watch::Queues;
 
 /// What reading and writing need: one value for the life of the process.
 #[derive(Clone)]
@@ -30,6 +32,8 @@ pub struct Cluster {
     pub stores: Stores,
     /// What this process knows and no object says.
     pub memory: Arc<Memory>,
+    /// Where the names of objects go that must be looked at again.
+    pub queues: Queues,
     /// Whether this process may still write.
     pub leadership: Leadership,
     /// Events.

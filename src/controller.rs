@@ -1,7 +1,6 @@
 //! The loop: observe, decide, apply, publish, and look again in time. Owns how often and after what delay; the
 //! decisions are `plan`'s, the requests `cluster`'s.
 
-pub mod backoff;
 mod session;
 mod workspace;
 
@@ -11,15 +10,15 @@ use std::time::Duration;
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{StreamExt, future, stream};
 use kube::runtime::controller::{Action, Config, ReconcileRequest, applier};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::Store;
 use kube::{Resource, ResourceExt};
 use tokio::sync::watch;
 
 use crate::api::time::Instant;
 use crate::cluster::Cluster;
 use crate::cluster::error::CallError;
+use crate::cluster::memory::Memory;
 use crate::cluster::watch::Requests;
-use backoff::Backoff;
 
 /// The longest sleep of an object that has a deadline: a wall clock that was set is noticed within this time.
 /// Looking costs no request.
@@ -28,20 +27,24 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 /// How often one look may be followed by another at once, because the first learned something new.
 const ROUNDS: usize = 4;
 
-/// What the loop of one kind needs.
-struct Context {
-    cluster: Cluster,
-    backoff: Backoff,
-}
+/// Counts a failed look at the object of this uid; says when to look again.
+type CountFailure = fn(&Memory, &str) -> Duration;
 
 /// Runs the loops of all kinds until `stop` says so; what is under way is finished.
 pub async fn run(cluster: Cluster, requests: Requests, stop: watch::Receiver<bool>) {
     let Requests { sessions, workspaces } = requests;
-    let context = |cluster: &Cluster| Arc::new(Context { cluster: cluster.clone(), backoff: Backoff::default() });
-    let session_loop =
-        drive(cluster.stores.sessions.reader(), sessions, stop.clone(), context(&cluster), session::reconcile);
+    let stores = cluster.stores.clone();
+    let cluster = Arc::new(cluster);
+    let session_loop = drive(
+        stores.sessions.reader(),
+        sessions,
+        stop.clone(),
+        Arc::clone(&cluster),
+        session::reconcile,
+        Memory::session_failed,
+    );
     let workspace_loop =
-        drive(cluster.stores.workspaces.reader(), workspaces, stop, context(&cluster), workspace::reconcile);
+        drive(stores.workspaces.reader(), workspaces, stop, cluster, workspace::reconcile, Memory::workspace_failed);
     future::join(session_loop, workspace_loop).await;
 }
 
@@ -49,8 +52,9 @@ async fn drive<K, F>(
     store: Store<K>,
     requests: UnboundedReceiver<ReconcileRequest<K>>,
     mut stop: watch::Receiver<bool>,
-    context: Arc<Context>,
-    reconcile: fn(Arc<K>, Arc<Context>) -> F,
+    cluster: Arc<Cluster>,
+    reconcile: fn(Arc<K>, Arc<Cluster>) -> F,
+    count: CountFailure,
 ) where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
     F: Future<Output = Result<Action, CallError>> + Send + 'static,
@@ -61,7 +65,11 @@ async fn drive<K, F>(
     };
     let queue = stream::StreamExt::map(requests, Ok::<_, std::convert::Infallible>).take_until(Box::pin(stopped));
     let config = Config::default().concurrency(64);
-    applier(move |object, context| Box::pin(reconcile(object, context)), retry, context, store, queue, config)
+    let look = move |object, cluster| Box::pin(reconcile(object, cluster));
+    let after = move |object: Arc<K>, error: &CallError, cluster: Arc<Cluster>| {
+        retry(object.as_ref(), error, |uid| count(&cluster.memory, uid))
+    };
+    applier(look, after, cluster, store, queue, config)
         .for_each(|outcome| {
             if let Err(error) = outcome {
                 tracing::debug!(%error, "look failed");
@@ -71,16 +79,18 @@ async fn drive<K, F>(
         .await;
 }
 
-/// What to do after a failure: a conflict means that the object changed, and that it is not there that it has
-/// gone; either way the event is on its way.
-fn retry<K>(object: Arc<K>, error: &CallError, context: Arc<Context>) -> Action
+/// What to do after a failure: that it is not there means that the object has gone, and a conflict that it changed;
+/// either way the event is on its way.
+fn retry<K>(object: &K, error: &CallError, count: impl FnOnce(&str) -> Duration) -> Action
 where
-    K: Resource<DynamicType = ()> + 'static,
+    K: Resource<DynamicType = ()>,
 {
-    let delay = context.backoff.failed(&key(object.as_ref()));
+    if matches!(error, CallError::NotLeader) || error.is_not_found() {
+        return Action::await_change();
+    }
+    let delay = count(&object.uid().unwrap_or_default());
     match error {
-        CallError::NotLeader => return Action::await_change(),
-        error if error.is_conflict() || error.is_not_found() => {
+        error if error.is_conflict() => {
             tracing::debug!(kind = %K::kind(&()), object = object.name_any(), %error, "changed meanwhile")
         }
         error => tracing::warn!(
@@ -101,8 +111,4 @@ fn sleep_until(wake: Option<Instant>, now: Instant) -> Action {
     // A millisecond more, so that the clock has passed the deadline when it is looked at.
     let until = (wake - now).to_std().unwrap_or_default() + Duration::from_millis(1);
     Action::requeue(until.min(LONGEST_SLEEP))
-}
-
-fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {
-    ObjectRef::from_obj(object).to_string()
 }

@@ -73,7 +73,8 @@ pub struct WorkspaceSpec {
     /// The policy of its sessions. Unwritten: the policy named `default`, else built-in values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_ref: Option<ObjectRef>,
-    /// What becomes of this Workspace once its last session has ended by disconnect or timeout.
+    /// What becomes of this Workspace once its last session has ended by a disconnect or a timeout. One that was cut
+    /// off, or broke, leaves it, to be launched again.
     #[serde(default)]
     pub reclaim_policy: ReclaimPolicy,
     /// When true nothing new is launched; live sessions finish.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::Status as ApiStatus;
 use kube::{Api, Resource, ResourceExt};
@@ -14,11 +15,12 @@ use serde_json::{Map, Value, json};
 
 use super::Cluster;
 use super::dial::dial;
-use super::error::{CallError, belongs, bounded, optional};
+use super::error::{CallError, bounded, optional};
 use crate::api::{
     OPERATOR_MANAGER, SESSION_FINALIZER, Session, USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_UID_LABEL, Workspace,
 };
-use crate::plan::session::{Attempt, Step};
+use crate::plan::pod;
+use crate::plan::session::Step;
 use crate::plan::workspace::{self, Trial};
 
 /// The fields of a Session's status that the operator writes; the others are the observer's.
@@ -79,7 +81,7 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
         }
         Step::EnsurePod(pod) => {
             attempt(cluster, &session, ensure_pod(cluster, &pods, &session, &pod).await)?;
-            cluster.memory.succeeded(&session.uid().unwrap_or_default(), Attempt::None);
+            cluster.memory.made(&session.uid().unwrap_or_default());
             Ok(session)
         }
         Step::Restamp { pod, uid, metadata } => {
@@ -94,13 +96,8 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
             Ok(session)
         }
         Step::Dial { host, port } => {
-            let uid = session.uid().unwrap_or_default();
-            match dial(&host, port).await {
-                Ok(()) => cluster.memory.succeeded(&uid, Attempt::Reached),
-                Err(why) => cluster.memory.failed(&uid, why, cluster.clock.now()),
-            }
-            // Either way the planner has something new to decide on.
-            Err(CallError::Attempt)
+            dial_beside(cluster, &session, host, port);
+            Ok(session)
         }
         Step::DeletePod { pod, uid } => {
             let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..with_uid(&uid) };
@@ -218,17 +215,17 @@ async fn ensure_claim(cluster: &Cluster, namespace: &str, claim: &Value) -> Resu
     }
 }
 
-async fn ensure_pod(cluster: &Cluster, api: &Api<Pod>, session: &Session, pod: &Value) -> Result<(), CallError> {
+async fn ensure_pod(cluster: &Cluster, api: &Api<Pod>, session: &Session, wanted: &Value) -> Result<(), CallError> {
     cluster.leadership.check()?;
     let namespace = session.namespace().unwrap_or_default();
-    let request = post(&format!("/api/v1/namespaces/{namespace}/pods"), pod)?;
+    let request = post(&format!("/api/v1/namespaces/{namespace}/pods"), wanted)?;
     let made = match bounded(cluster.client.request::<Pod>(request)).await {
         Ok(made) => made,
         // Made before, by us or by a predecessor whose answer was lost.
         Err(error) if error.is_conflict() => {
-            let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+            let name = wanted["metadata"]["name"].as_str().unwrap_or_default();
             let stands = bounded(api.get(name)).await?;
-            if !belongs(&stands, &session.uid().unwrap_or_default()) {
+            if !pod::belongs(&stands, &session.uid().unwrap_or_default()) {
                 return Err(CallError::NotOurs(format!("the pod {name} stands and is not this session's: delete it")));
             }
             stands
@@ -237,6 +234,35 @@ async fn ensure_pod(cluster: &Cluster, api: &Api<Pod>, session: &Session, pod: &
     };
     cluster.stores.pods.own(made);
     Ok(())
+}
+
+/// Dials an endpoint beside the loop: machines that do not answer hold nobody up. The session is looked at again
+/// when it is known what became of it.
+fn dial_beside(cluster: &Cluster, session: &Session, host: String, port: u16) {
+    let uid = session.uid().unwrap_or_default();
+    if !cluster.memory.begin_dial(&uid) {
+        return;
+    }
+    let (cluster, namespace, name) = (cluster.clone(), session.namespace().unwrap_or_default(), session.name_any());
+    tokio::spawn(async move {
+        let outcome = dial(&host, port).await;
+        cluster.memory.dialled(&uid, outcome, cluster.clock.now());
+        cluster.queues.session_named(&namespace, &name);
+    });
+}
+
+/// Lets go of a Session that is being deleted and that this version cannot read: it cannot be ended, and must not
+/// hold its namespace up. Its pod goes with it, by its owner.
+///
+/// # Errors
+/// When the API server does not do it.
+pub async fn let_go(cluster: &Cluster, session: &ObjectMeta) -> Result<(), CallError> {
+    let api: Api<Session> = Api::namespaced(cluster.client.clone(), session.namespace.as_deref().unwrap_or_default());
+    let others = session.finalizers.iter().flatten().filter(|name| *name != SESSION_FINALIZER).collect::<Vec<_>>();
+    let patch = json!({ "metadata": { "resourceVersion": session.resource_version, "finalizers": others } });
+    cluster.leadership.check()?;
+    let name = session.name.as_deref().unwrap_or_default();
+    optional(api.patch_metadata(name, &manager(), &Patch::Merge(patch))).await.map(drop)
 }
 
 /// Remembers what became of an attempt at the instance. What is worth another attempt, and what is not, the
@@ -270,12 +296,17 @@ async fn try_template(
         cluster.leadership.check()?;
         match bounded(cluster.client.request::<Value>(post(&path, object)?)).await {
             Ok(_) => {}
-            Err(error) if error.is_refusal() || violates_security(&error) => {
+            Err(error) if error.is_refusal() => {
                 cluster.memory.tried(&uid, generation, Trial::Refused(error.words()));
                 return Ok(());
             }
             Err(error) => {
-                cluster.memory.undecided(&uid, generation, error.words(), cluster.clock.now());
+                let forbidden = violates_security(&error);
+                let trial = |again| match forbidden {
+                    true => Trial::Forbidden(again, error.words()),
+                    false => Trial::Undecided(again, error.words()),
+                };
+                cluster.memory.tried_for_now(&uid, generation, cluster.clock.now(), trial);
                 return Ok(());
             }
         }

@@ -8,6 +8,8 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::error_boundary::InvalidObject;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
@@ -63,6 +65,9 @@ where
     /// The newest resource version that the watch has brought: what is absent and older was deleted.
     position: u64,
     index: HashMap<String, HashSet<ObjectRef<K>>>,
+    /// Objects that stand and cannot be read, with the reason. What was known of one before is kept: it still holds
+    /// what it held.
+    unreadable: HashMap<ObjectRef<K>, String>,
     /// What was written while a list is under way, which may be older.
     meanwhile: Option<Vec<K>>,
     key: fn(&K) -> Option<String>,
@@ -78,7 +83,14 @@ where
         let reader = writer.as_reader();
         Self {
             reader,
-            inner: Arc::new(Mutex::new(Inner { writer, position: 0, index: HashMap::new(), meanwhile: None, key })),
+            inner: Arc::new(Mutex::new(Inner {
+                writer,
+                position: 0,
+                index: HashMap::new(),
+                unreadable: HashMap::new(),
+                meanwhile: None,
+                key,
+            })),
         }
     }
 
@@ -92,6 +104,29 @@ where
         self.reader.get(&ObjectRef::new(name).within(namespace))
     }
 
+    /// Why the object of this name cannot be read, if it stands and cannot be.
+    pub fn why_unreadable(&self, namespace: &str, name: &str) -> Option<String> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.unreadable.get(&ObjectRef::new(name).within(namespace)).cloned()
+    }
+
+    /// Takes in an object that cannot be read.
+    pub fn take_unreadable(&self, object: &InvalidObject) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.unreadable.insert(reference(&object.metadata), object.error.clone());
+    }
+
+    /// Takes in that an object which cannot be read is gone; returns what was known of it before.
+    pub fn forget(&self, gone: &ObjectMeta) -> Option<Arc<K>> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let reference = reference(gone);
+        inner.unreadable.remove(&reference);
+        let known = self.reader.get(&reference).filter(|known| known.meta().uid == gone.uid)?;
+        inner.drop_index(Some(Arc::clone(&known)));
+        inner.writer.apply_watcher_event(&Event::Delete(known.as_ref().clone()));
+        Some(known)
+    }
+
     /// The objects under `key` of this cache's index.
     pub fn under(&self, key: &str) -> Vec<Arc<K>> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,12 +138,14 @@ where
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Apply(object) => {
+                inner.unreadable.remove(&ObjectRef::from_obj(object));
                 inner.position = inner.position.max(version(object));
                 if self.known(object).is_none_or(|known| version(known.as_ref()) <= version(object)) {
                     inner.put(self.known(object), object);
                 }
             }
             Event::Delete(object) => {
+                inner.unreadable.remove(&ObjectRef::from_obj(object));
                 inner.position = inner.position.max(version(object));
                 if self.known(object).is_some_and(|known| version(known.as_ref()) <= version(object)) {
                     inner.drop_index(self.known(object));
@@ -119,6 +156,7 @@ where
             Event::Init => {
                 inner.position = 0;
                 inner.meanwhile = Some(Vec::new());
+                inner.unreadable.clear();
                 inner.writer.apply_watcher_event(event);
             }
             Event::InitApply(object) => {
@@ -195,6 +233,10 @@ where
     }
 }
 
+fn reference<K: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> ObjectRef<K> {
+    ObjectRef::new(meta.name.as_deref().unwrap_or_default()).within(meta.namespace.as_deref().unwrap_or_default())
+}
+
 /// The resource version as a number. Versions of one kind are comparable: etcd's revisions, and a promise since
 /// Kubernetes 1.35 (KEP-5504).
 fn version<K: Resource>(object: &K) -> u64 {
@@ -251,6 +293,21 @@ mod tests {
         stores.pods.take(&Event::InitDone);
         assert_eq!(seen(&stores).as_deref(), Some("7"));
         assert_eq!(stores.pods.under("s").len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_any_more_holds_what_it_held_until_it_is_gone() {
+        let stores = Stores::default();
+        stores.pods.take(&Event::Apply(pod("10", "s")));
+        let metadata =
+            ObjectMeta { name: Some("p".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
+        let object = InvalidObject { error: "no such phase".to_owned(), metadata };
+        stores.pods.take_unreadable(&object);
+        assert_eq!(stores.pods.why_unreadable("n", "p").as_deref(), Some("no such phase"));
+        assert_eq!(stores.pods.under("s").len(), 1);
+        assert!(stores.pods.forget(&object.metadata).is_some());
+        assert_eq!((stores.pods.why_unreadable("n", "p"), seen(&stores)), (None, None));
+        assert!(stores.pods.under("s").is_empty());
     }
 
     #[test]

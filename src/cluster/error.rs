@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
-
 /// How long one request may take. The lease outlives the renewal deadline by as much, so that no request of a
 /// former leader is under way when the next one begins.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -15,8 +13,8 @@ pub enum CallError {
     #[error("not the leader any more")]
     NotLeader,
     /// No answer in time: whether it was done is not known.
-    #[error("no answer within {} s", CALL_TIMEOUT.as_secs())]
-    NoAnswer,
+    #[error("no answer within {} s", .0.as_secs())]
+    NoAnswer(Duration),
     /// The API server or the way to it failed.
     #[error(transparent)]
     Api(#[from] kube::Error),
@@ -71,9 +69,14 @@ impl CallError {
 
 /// Bounds a request in time.
 pub async fn bounded<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, CallError> {
-    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+    within(CALL_TIMEOUT, call).await
+}
+
+/// Bounds a request to this time, which is no longer than [`CALL_TIMEOUT`].
+pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, CallError> {
+    match tokio::time::timeout(limit, call).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(CallError::NoAnswer),
+        Err(_) => Err(CallError::NoAnswer(limit)),
     }
 }
 
@@ -84,12 +87,4 @@ pub async fn optional<T>(call: impl Future<Output = Result<T, kube::Error>>) -> 
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Whether `pod` belongs to the session of this uid: by its owner, or by the label where somebody took that.
-pub fn belongs(pod: &Pod, session_uid: &str) -> bool {
-    use kube::ResourceExt;
-    let owned = pod.owner_references().iter().any(|owner| owner.uid == session_uid);
-    let foreign = pod.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid != session_uid);
-    owned || (!foreign && pod.labels().get(crate::api::SESSION_UID_LABEL).is_some_and(|uid| uid == session_uid))
 }

@@ -11,7 +11,7 @@ use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 use tokio::time::Instant;
 
-use super::error::{CallError, bounded, optional};
+use super::error::{CallError, within};
 use crate::api::time::to_wire_micro;
 use crate::clock::Clock;
 
@@ -21,6 +21,10 @@ const DURATION: Duration = Duration::from_secs(15);
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a leader renews.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// How long one request about the lease may take: so short that one that stalls leaves time for another.
+const LEASE_CALL: Duration = Duration::from_secs(2);
+/// The pause after a renewal that failed.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How often another looks.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -93,13 +97,14 @@ impl Contender {
         self.leadership.clone()
     }
 
-    /// Waits until the lease is ours. `report` is told each failure to look.
-    pub async fn acquire(&mut self, mut report: impl FnMut(&CallError)) {
+    /// Waits until the lease is ours. `report` is told what became of each look.
+    pub async fn acquire(&mut self, mut report: impl FnMut(Result<(), CallError>)) {
         loop {
-            match self.step().await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => report(&error),
+            let looked = self.step().await;
+            let ours = matches!(looked, Ok(true));
+            report(looked.map(drop));
+            if ours {
+                return;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -116,7 +121,7 @@ impl Contender {
                     Ok(false) => return,
                     Err(error) => {
                         tracing::warn!(%error, "lease not renewed");
-                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        tokio::time::sleep(RETRY_AFTER).await;
                     }
                 }
             }
@@ -133,7 +138,7 @@ impl Contender {
             spec.holder_identity = None;
             spec.renew_time = None;
             spec.acquire_time = None;
-            if let Err(error) = bounded(self.api.replace(&self.name, &PostParams::default(), &lease)).await {
+            if let Err(error) = within(LEASE_CALL, self.api.replace(&self.name, &PostParams::default(), &lease)).await {
                 tracing::warn!(%error, "lease not given up");
             }
         }
@@ -152,10 +157,10 @@ impl Contender {
                 self.leadership.set(None);
                 return Ok(false);
             }
-            Move::Create => bounded(self.api.create(&PostParams::default(), &self.lease(None))).await,
+            Move::Create => within(LEASE_CALL, self.api.create(&PostParams::default(), &self.lease(None))).await,
             Move::Take | Move::Renew => {
                 let lease = self.lease(self.seen.as_ref().map(|seen| (&seen.lease, chosen == Move::Take)));
-                bounded(self.api.replace(&self.name, &PostParams::default(), &lease)).await
+                within(LEASE_CALL, self.api.replace(&self.name, &PostParams::default(), &lease)).await
             }
         };
         match written {
@@ -177,7 +182,7 @@ impl Contender {
     }
 
     async fn look(&mut self) -> Result<(), CallError> {
-        let lease = optional(self.api.get(&self.name)).await?;
+        let lease = within(LEASE_CALL, self.api.get_opt(&self.name)).await?;
         let unchanged = |seen: &Seen, lease: &Lease| seen.lease.resource_version() == lease.resource_version();
         self.seen = match (self.seen.take(), lease) {
             (seen, None) => seen.map(|seen| Seen { deleted: true, ..seen }),
@@ -270,5 +275,14 @@ mod tests {
     #[test]
     fn a_leader_stops_before_another_may_begin() {
         const { assert!(RENEW_DEADLINE.as_secs() + super::super::error::CALL_TIMEOUT.as_secs() <= DURATION.as_secs()) };
+    }
+
+    #[test]
+    fn one_renewal_that_stalls_leaves_time_for_another() {
+        const {
+            assert!(
+                RENEW_EVERY.as_secs() + 2 * LEASE_CALL.as_secs() + RETRY_AFTER.as_secs() <= RENEW_DEADLINE.as_secs()
+            )
+        };
     }
 }

@@ -1,11 +1,10 @@
 //! What this process knows and no object says: slots promised by decisions whose status is under way, attempts to
-//! make an instance, trials of templates. All of it may be lost at any time; a restart only asks again.
+//! make or reach an instance, trials of templates, failures in a row. All of it may be lost at any time; a restart
+//! only asks again. What is known of an object is forgotten with it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-use chrono::TimeDelta;
 
 use tokio::time::Instant;
 
@@ -13,141 +12,247 @@ use crate::api::time::Instant as WallTime;
 use crate::plan::session::Attempt;
 use crate::plan::workspace::Trial;
 
-/// The first delay after a failed attempt; it doubles up to [`LAST_DELAY`].
-const FIRST_DELAY: TimeDelta = TimeDelta::seconds(1);
-const LAST_DELAY: TimeDelta = TimeDelta::seconds(30);
+/// The delays between looks at an object that fail.
+const LOOKS: Backoff = Backoff { first: Duration::from_millis(50), last: Duration::from_secs(30) };
+/// The delays between attempts at an instance.
+const ATTEMPTS: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(30) };
+/// The delays between trials of a template that something outside it stands against: a quota, a namespace's label.
+/// Nobody tells us when that changes.
+const TRIALS: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(600) };
 /// The least time between two writes of one Workspace's status.
 const PACE: Duration = Duration::from_secs(1);
+
+/// How long to wait after a failure: twice as long after each, up to a bound.
+struct Backoff {
+    first: Duration,
+    last: Duration,
+}
+
+impl Backoff {
+    /// The delay after one more failure, which `failures` counts.
+    fn next(&self, failures: &mut u32) -> Duration {
+        let delay = self.first.saturating_mul(1 << (*failures).min(20)).min(self.last);
+        *failures = failures.saturating_add(1);
+        delay
+    }
+}
 
 /// What this process knows and no object says.
 #[derive(Default)]
 pub struct Memory {
-    inner: Mutex<Inner>,
+    /// By uid.
+    sessions: Mutex<HashMap<String, OfSession>>,
+    /// By uid.
+    workspaces: Mutex<HashMap<String, OfWorkspace>>,
     admission: Mutex<()>,
 }
 
 #[derive(Default)]
-struct Inner {
-    /// By Session uid.
-    attempts: HashMap<String, (Attempt, u32)>,
-    /// Uids of Sessions that were promised a slot.
-    promised: HashSet<String>,
-    /// By Workspace uid, for one generation.
-    trials: HashMap<String, (Option<i64>, Trial, u32)>,
-    /// When a Workspace's status was last written, by its uid.
-    written: HashMap<String, Instant>,
+struct OfSession {
+    promised: bool,
+    attempt: Attempt,
+    failed_attempts: u32,
+    dialling: bool,
+    failed_looks: u32,
+}
+
+#[derive(Default)]
+struct OfWorkspace {
+    generation: Option<i64>,
+    trial: Trial,
+    failed_trials: u32,
+    /// When its status was last written.
+    written: Option<Instant>,
+    failed_looks: u32,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Memory {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Held from reading the world to promising a slot, without an await in between: of two sessions that ask
     /// for one slot, the second sees that it is gone.
     pub fn admission(&self) -> MutexGuard<'_, ()> {
-        self.admission.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.admission)
     }
 
     /// Remembers that the session was promised a slot, until its status says so.
     pub fn promise(&self, uid: &str) {
-        self.inner().promised.insert(uid.to_owned());
+        lock(&self.sessions).entry(uid.to_owned()).or_default().promised = true;
     }
 
     /// The promise was kept, or is void.
     pub fn settle(&self, uid: &str) {
-        self.inner().promised.remove(uid);
+        if let Some(known) = lock(&self.sessions).get_mut(uid) {
+            known.promised = false;
+        }
     }
 
     /// Whether the session was promised a slot.
     pub fn is_promised(&self, uid: &str) -> bool {
-        self.inner().promised.contains(uid)
+        lock(&self.sessions).get(uid).is_some_and(|known| known.promised)
     }
 
     /// What became of the last attempt to make or reach the instance of the session.
     pub fn attempt(&self, uid: &str) -> Attempt {
-        self.inner().attempts.get(uid).map(|(attempt, _)| attempt.clone()).unwrap_or_default()
+        lock(&self.sessions).get(uid).map(|known| known.attempt.clone()).unwrap_or_default()
     }
 
-    /// The attempt succeeded: the instance was made, or the endpoint reached.
-    pub fn succeeded(&self, uid: &str, attempt: Attempt) {
-        match attempt {
-            Attempt::None => self.inner().attempts.remove(uid),
-            attempt => self.inner().attempts.insert(uid.to_owned(), (attempt, 0)),
-        };
+    /// The instance was made.
+    pub fn made(&self, uid: &str) {
+        if let Some(known) = lock(&self.sessions).get_mut(uid) {
+            (known.attempt, known.failed_attempts) = (Attempt::None, 0);
+        }
     }
 
     /// The attempt failed for good.
     pub fn refused(&self, uid: &str, why: String) {
-        self.inner().attempts.insert(uid.to_owned(), (Attempt::Refused(why), 0));
+        lock(&self.sessions).entry(uid.to_owned()).or_default().attempt = Attempt::Refused(why);
     }
 
     /// The attempt failed at `now` and is worth another one, later each time.
     pub fn failed(&self, uid: &str, why: String, now: WallTime) {
-        let mut inner = self.inner();
-        let (attempt, count) = inner.attempts.entry(uid.to_owned()).or_default();
-        *attempt = Attempt::RetryAt(now + delay(*count), why);
-        *count = count.saturating_add(1);
+        let mut sessions = lock(&self.sessions);
+        let known = sessions.entry(uid.to_owned()).or_default();
+        known.attempt = Attempt::RetryAt(now + ATTEMPTS.next(&mut known.failed_attempts), why);
+    }
+
+    /// Whether the endpoint of the session may be dialled: not while somebody does. Then it counts as being dialled.
+    pub fn begin_dial(&self, uid: &str) -> bool {
+        let mut sessions = lock(&self.sessions);
+        !std::mem::replace(&mut sessions.entry(uid.to_owned()).or_default().dialling, true)
+    }
+
+    /// What became of the dial, unless the session has ended or gone meanwhile.
+    pub fn dialled(&self, uid: &str, outcome: Result<(), String>, now: WallTime) {
+        let mut sessions = lock(&self.sessions);
+        let Some(known) = sessions.get_mut(uid).filter(|known| known.dialling) else { return };
+        known.dialling = false;
+        known.attempt = match outcome {
+            Ok(()) => Attempt::Reached,
+            Err(why) => Attempt::RetryAt(now + ATTEMPTS.next(&mut known.failed_attempts), why),
+        };
+    }
+
+    /// A look at the session failed once more: when to look again.
+    pub fn session_failed(&self, uid: &str) -> Duration {
+        LOOKS.next(&mut lock(&self.sessions).entry(uid.to_owned()).or_default().failed_looks)
+    }
+
+    /// A look at the session succeeded.
+    pub fn session_succeeded(&self, uid: &str) {
+        if let Some(known) = lock(&self.sessions).get_mut(uid) {
+            known.failed_looks = 0;
+        }
     }
 
     /// Forgets a session that has ended or gone.
     pub fn forget_session(&self, uid: &str) {
-        let mut inner = self.inner();
-        inner.attempts.remove(uid);
-        inner.promised.remove(uid);
+        lock(&self.sessions).remove(uid);
     }
 
     /// What the API server said of this generation of the Workspace's template.
     pub fn trial(&self, uid: &str, generation: Option<i64>) -> Trial {
-        let inner = self.inner();
-        inner
-            .trials
-            .get(uid)
-            .filter(|(of, ..)| *of == generation)
-            .map(|(_, trial, _)| trial.clone())
-            .unwrap_or_default()
+        let workspaces = lock(&self.workspaces);
+        let known = workspaces.get(uid).filter(|known| known.generation == generation);
+        known.map(|known| known.trial.clone()).unwrap_or_default()
     }
 
-    /// Remembers what the API server said.
+    /// Remembers what the API server said for good.
     pub fn tried(&self, uid: &str, generation: Option<i64>, trial: Trial) {
-        self.inner().trials.insert(uid.to_owned(), (generation, trial, 0));
+        let mut workspaces = lock(&self.workspaces);
+        let known = workspaces.entry(uid.to_owned()).or_default();
+        (known.generation, known.trial, known.failed_trials) = (generation, trial, 0);
     }
 
-    /// The API server could not say.
-    pub fn undecided(&self, uid: &str, generation: Option<i64>, why: String, now: WallTime) {
-        let mut inner = self.inner();
-        let (of, trial, count) = inner.trials.entry(uid.to_owned()).or_default();
-        if *of != generation {
-            (*of, *count) = (generation, 0);
+    /// Remembers what the API server said for now: `trial` is given when it is to be asked again.
+    pub fn tried_for_now(
+        &self,
+        uid: &str,
+        generation: Option<i64>,
+        now: WallTime,
+        trial: impl FnOnce(WallTime) -> Trial,
+    ) {
+        let mut workspaces = lock(&self.workspaces);
+        let known = workspaces.entry(uid.to_owned()).or_default();
+        if known.generation != generation {
+            (known.generation, known.failed_trials) = (generation, 0);
         }
-        *trial = Trial::Undecided(now + delay(*count), why);
-        *count = count.saturating_add(1);
+        known.trial = trial(now + TRIALS.next(&mut known.failed_trials));
     }
 
     /// How long a write of the Workspace's status must still wait; nothing means that it may be made now, and
     /// then counts as made.
     pub fn pace(&self, uid: &str) -> Option<Duration> {
-        let mut inner = self.inner();
+        let mut workspaces = lock(&self.workspaces);
+        let known = workspaces.entry(uid.to_owned()).or_default();
         let now = Instant::now();
-        let wait = inner
-            .written
-            .get(uid)
-            .map(|last| PACE.saturating_sub(now.duration_since(*last)))
-            .filter(|wait| !wait.is_zero());
+        let wait = known.written.map(|last| PACE.saturating_sub(now.duration_since(last)));
+        let wait = wait.filter(|wait| !wait.is_zero());
         if wait.is_none() {
-            inner.written.insert(uid.to_owned(), now);
+            known.written = Some(now);
         }
         wait
     }
 
+    /// A look at the Workspace failed once more: when to look again.
+    pub fn workspace_failed(&self, uid: &str) -> Duration {
+        LOOKS.next(&mut lock(&self.workspaces).entry(uid.to_owned()).or_default().failed_looks)
+    }
+
+    /// A look at the Workspace succeeded.
+    pub fn workspace_succeeded(&self, uid: &str) {
+        if let Some(known) = lock(&self.workspaces).get_mut(uid) {
+            known.failed_looks = 0;
+        }
+    }
+
     /// Forgets a Workspace that is gone.
     pub fn forget_workspace(&self, uid: &str) {
-        let mut inner = self.inner();
-        inner.trials.remove(uid);
-        inner.written.remove(uid);
+        lock(&self.workspaces).remove(uid);
     }
 }
 
-fn delay(failures: u32) -> TimeDelta {
-    FIRST_DELAY.checked_mul(1 << failures.min(10)).map_or(LAST_DELAY, |delay| delay.min(LAST_DELAY))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+
+    #[test]
+    fn a_delay_grows_to_a_bound_and_is_forgotten_after_a_success() {
+        let memory = Memory::default();
+        let delays: Vec<Duration> = (0..40).map(|_| memory.session_failed("a")).collect();
+        assert!(delays.is_sorted());
+        assert_eq!((delays[0], delays[39]), (LOOKS.first, LOOKS.last));
+        assert_eq!(memory.session_failed("b"), LOOKS.first);
+        memory.session_succeeded("a");
+        assert_eq!(memory.session_failed("a"), LOOKS.first);
+    }
+
+    #[test]
+    fn an_endpoint_is_dialled_once_at_a_time_and_an_answer_after_the_end_is_dropped() {
+        let (memory, now) = (Memory::default(), DateTime::default());
+        assert!(memory.begin_dial("a"));
+        assert!(!memory.begin_dial("a"));
+        memory.dialled("a", Err("refused".to_owned()), now);
+        assert_eq!(memory.attempt("a"), Attempt::RetryAt(now + ATTEMPTS.first, "refused".to_owned()));
+        assert!(memory.begin_dial("a"));
+        memory.forget_session("a");
+        memory.dialled("a", Ok(()), now);
+        assert_eq!(memory.attempt("a"), Attempt::None);
+    }
+
+    #[test]
+    fn an_edit_of_a_workspace_begins_its_trials_anew() {
+        let (memory, now) = (Memory::default(), DateTime::default());
+        let later = |memory: &Memory, generation| {
+            memory.tried_for_now("w", Some(generation), now, |again| Trial::Undecided(again, String::new()));
+            memory.trial("w", Some(generation))
+        };
+        assert_eq!(later(&memory, 1), Trial::Undecided(now + TRIALS.first, String::new()));
+        assert_eq!(later(&memory, 1), Trial::Undecided(now + TRIALS.first * 2, String::new()));
+        assert_eq!(memory.trial("w", Some(2)), Trial::NotMade);
+        assert_eq!(later(&memory, 2), Trial::Undecided(now + TRIALS.first, String::new()));
+    }
 }

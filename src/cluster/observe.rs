@@ -9,14 +9,17 @@ use kube::{Api, ResourceExt};
 
 use super::Cluster;
 use super::cache::workspace_key;
-use super::error::{CallError, belongs, bounded, optional};
+use super::error::{CallError, bounded, optional};
 use crate::api::condition::{self, Type};
 use crate::api::session::Phase;
 use crate::api::time::from_wire;
 use crate::api::{Session, USER_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::admission::{self, Rival};
-use crate::plan::session::{PolicySource, World};
-use crate::plan::{phase, template, workspace};
+use crate::plan::pod::belongs;
+use crate::plan::policy::PolicySource;
+use crate::plan::session::World;
+use crate::plan::workspace::{self, LastEnd};
+use crate::plan::{phase, template};
 
 /// What the API server said where the caches were not evidence enough.
 #[derive(Default)]
@@ -71,8 +74,8 @@ async fn workspace_unread(cluster: &Cluster, session: &Session) -> Result<bool, 
     Ok(stands.is_some_and(|it| it.uid().as_ref() == Some(&known.uid) && it.metadata.deletion_timestamp.is_none()))
 }
 
-/// For a launch with retained volumes: whether a pod still uses them, going ones included. A list, since a
-/// launch on a stale cache would give two pods one volume.
+/// For a launch with retained volumes: whether a pod still uses them, going ones included. That none does is asked
+/// of the API server, since a launch on a stale cache would give two pods one volume.
 async fn volume_evidence(cluster: &Cluster, session: &Session, mut evidence: Evidence) -> Result<Evidence, CallError> {
     let namespace = session.namespace().unwrap_or_default();
     let Some(workspace) = cluster.stores.workspaces.get(&namespace, session.spec.workspace_ref.name.as_str()) else {
@@ -81,13 +84,21 @@ async fn volume_evidence(cluster: &Cluster, session: &Session, mut evidence: Evi
     if !workspace.spec.template.as_ref().is_some_and(template::retains) {
         return Ok(evidence);
     }
-    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &namespace);
-    let params =
-        ListParams::default().labels(&format!("{WORKSPACE_UID_LABEL}={}", workspace.uid().unwrap_or_default()));
     let own = session.uid().unwrap_or_default();
     let user = session.spec.user.id.as_str();
-    let uses = |pod: &&Pod| pod.annotations().get(USER_ANNOTATION).is_some_and(|of| of == user) && !belongs(pod, &own);
-    evidence.volume_holder = bounded(api.list(&params)).await?.iter().find(uses).map(ResourceExt::name_any);
+    let uses = |pod: &Pod| pod.annotations().get(USER_ANNOTATION).is_some_and(|of| of == user) && !belongs(pod, &own);
+    // One that is known to hold them is evidence enough to wait: its end will be seen.
+    let sessions = cluster.stores.sessions.under(&workspace_key(&namespace, &workspace.name_any()));
+    let mut pods = sessions.iter().flat_map(|other| cluster.stores.pods.under(&other.uid().unwrap_or_default()));
+    evidence.volume_holder = match pods.find(|pod| uses(pod)) {
+        Some(holder) => Some(holder.name_any()),
+        None => {
+            let of = format!("{WORKSPACE_UID_LABEL}={}", workspace.uid().unwrap_or_default());
+            let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &namespace);
+            let pods = bounded(api.list(&ListParams::default().labels(&of))).await?;
+            pods.iter().find(|pod| uses(pod)).map(ResourceExt::name_any)
+        }
+    };
     Ok(evidence)
 }
 
@@ -121,16 +132,16 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
 fn policy(cluster: &Cluster, workspace: Option<&Workspace>) -> PolicySource {
     let Some(workspace) = workspace else { return PolicySource::Unknown };
     let namespace = workspace.namespace().unwrap_or_default();
-    let find = |name: &str| cluster.stores.policies.get(&namespace, name).map(|policy| Box::new(policy.spec.clone()));
-    match &workspace.spec.policy_ref {
-        Some(reference) => {
-            let name = reference.name.to_string();
-            match find(&name) {
-                Some(spec) => PolicySource::Found(name, spec),
-                None => PolicySource::Missing(name),
-            }
-        }
-        None => find("default").map_or(PolicySource::BuiltIn, |spec| PolicySource::Found("default".to_owned(), spec)),
+    let policies = &cluster.stores.policies;
+    let named = workspace.spec.policy_ref.as_ref().map(|reference| reference.name.to_string());
+    let name = named.clone().unwrap_or_else(|| "default".to_owned());
+    if let Some(why) = policies.why_unreadable(&namespace, &name) {
+        return PolicySource::Unreadable(name, why);
+    }
+    match (policies.get(&namespace, &name), named) {
+        (Some(policy), _) => PolicySource::Found(name, Box::new(policy.spec.clone())),
+        (None, Some(name)) => PolicySource::Missing(name),
+        (None, None) => PolicySource::BuiltIn,
     }
 }
 
@@ -166,20 +177,16 @@ pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::Wor
     let sessions = cluster.stores.sessions.under(&workspace_key(&namespace, &workspace.name_any()));
     let (live, ended): (Vec<_>, Vec<_>) = sessions.iter().partition(|session| is_live(session));
     let holding = live.iter().filter(|session| is_admitted(cluster, session)).count();
-    let used = |session: &&Arc<Session>| {
-        let status = session.status.as_ref()?;
-        let after_use = status.ready_at.is_some() && status.phase.is_some_and(phase::is_ended);
-        status.ended_at.filter(|_| after_use)
-    };
-    let missing_policy = match policy(cluster, Some(&workspace)) {
-        PolicySource::Missing(name) => Some(name),
-        PolicySource::Found(..) | PolicySource::BuiltIn | PolicySource::Unknown => None,
+    let end = |session: &Arc<Session>| {
+        let status = session.status.as_ref().filter(|status| status.ready_at.is_some())?;
+        let phase = status.phase.filter(|phase| phase::is_ended(*phase))?;
+        Some(LastEnd { at: status.ended_at?, phase, reason: status.reason? })
     };
     workspace::World {
         holding,
         waiting: live.len() - holding,
-        last_used: ended.iter().filter_map(used).max(),
-        missing_policy,
+        last_end: ended.into_iter().filter_map(end).max_by_key(|end| end.at),
+        policy: policy(cluster, Some(&workspace)),
         trial: cluster.memory.trial(&workspace.uid().unwrap_or_default(), workspace.metadata.generation),
         workspace,
     }

@@ -1,29 +1,30 @@
 //! One watch per kind for the whole process. An event first enters its cache, then names the objects that must
 //! be looked at again. Owns that mapping; not what is done when they are looked at.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::ReconcileRequest;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
-use super::Cluster;
 use super::cache::{Cache, workspace_key};
+use super::health::WatchHealth;
+use super::{Cluster, apply};
 use crate::api::{
-    MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, Session, SessionPolicy, SessionStatus, WORKSPACE_ANNOTATION,
-    Workspace,
+    MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_FINALIZER, Session, SessionPolicy, SessionStatus,
+    WORKSPACE_ANNOTATION, Workspace,
 };
 use crate::plan::{Note, Severity, admission};
 
@@ -51,7 +52,7 @@ impl Queues {
         let (workspaces, workspace_requests) = mpsc::unbounded();
         // They are opened once in the life of a process.
         let _ = self.0.set(Senders { sessions, workspaces });
-        everything(cluster, self);
+        everything(cluster);
         Requests { sessions: session_requests, workspaces: workspace_requests }
     }
 
@@ -59,7 +60,8 @@ impl Queues {
         self.session_named(&session.namespace().unwrap_or_default(), &session.name_any());
     }
 
-    fn session_named(&self, namespace: &str, name: &str) {
+    /// The session of this name is to be looked at again.
+    pub fn session_named(&self, namespace: &str, name: &str) {
         if let Some(senders) = self.0.get() {
             // A far end that is gone means that the process is stopping.
             let _ = senders.sessions.unbounded_send(ObjectRef::new(name).within(namespace).into());
@@ -73,50 +75,8 @@ impl Queues {
     }
 }
 
-/// What the watches say of themselves, for the health endpoints: by kind, nothing when the watch has caught up.
-#[derive(Clone, Default)]
-pub struct WatchHealth(Arc<Mutex<BTreeMap<&'static str, Option<Trouble>>>>);
-
-/// Why a kind is not watched.
-enum Trouble {
-    /// It was not listed yet.
-    Unlisted(String),
-    /// The watch was interrupted then. It is taken up again without a word where nothing has changed meanwhile, so
-    /// that an interruption counts only while it is fresh; one that lasts is told anew at each attempt.
-    Interrupted(Instant, String),
-}
-
-/// How long an interruption counts: longer than the longest pause between two attempts.
-const FRESH: Duration = Duration::from_secs(90);
-
-impl WatchHealth {
-    fn set(&self, kind: &'static str, trouble: Option<Trouble>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, trouble);
-    }
-
-    fn interrupted(&self, kind: &'static str, error: String) {
-        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let trouble = kinds.entry(kind).or_default();
-        *trouble = Some(match trouble {
-            Some(Trouble::Unlisted(_)) => Trouble::Unlisted(error),
-            Some(Trouble::Interrupted(..)) | None => Trouble::Interrupted(Instant::now(), error),
-        });
-    }
-
-    /// The kinds that cannot be watched, with the reason.
-    pub fn troubles(&self) -> Vec<String> {
-        let kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let tell = |(kind, trouble): (&&str, &Option<Trouble>)| match trouble {
-            Some(Trouble::Unlisted(why)) => Some(format!("{kind}: {why}")),
-            Some(Trouble::Interrupted(at, why)) if at.elapsed() < FRESH => Some(format!("{kind}: {why}")),
-            Some(Trouble::Interrupted(..)) | None => None,
-        };
-        kinds.iter().filter_map(tell).collect()
-    }
-}
-
 /// Watches all kinds until the process ends.
-pub async fn run(cluster: Cluster, queues: Queues, health: WatchHealth) {
+pub async fn run(cluster: Cluster, health: WatchHealth) {
     let client = &cluster.client;
     let managed = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
     let sessions = watch(
@@ -127,7 +87,7 @@ pub async fn run(cluster: Cluster, queues: Queues, health: WatchHealth) {
         &cluster.stores.sessions,
         &health,
         |change| {
-            session_changed(&cluster, &queues, change);
+            session_changed(&cluster, change);
         },
     );
     let workspaces = watch(
@@ -138,7 +98,7 @@ pub async fn run(cluster: Cluster, queues: Queues, health: WatchHealth) {
         &cluster.stores.workspaces,
         &health,
         |change| {
-            workspace_changed(&cluster, &queues, change);
+            workspace_changed(&cluster, change);
         },
     );
     let policies = watch(
@@ -149,11 +109,11 @@ pub async fn run(cluster: Cluster, queues: Queues, health: WatchHealth) {
         &cluster.stores.policies,
         &health,
         |change| {
-            policy_changed(&cluster, &queues, change);
+            policy_changed(&cluster, change);
         },
     );
     let pods = watch("Pod", Api::all(client.clone()), managed, &cluster, &cluster.stores.pods, &health, |change| {
-        pod_changed(&cluster, &queues, change);
+        pod_changed(&cluster, change);
     });
     futures::join!(sessions, workspaces, policies, pods);
 }
@@ -164,6 +124,8 @@ enum Change<'a, K> {
     Is(&'a K),
     /// The object is gone.
     Gone(&'a K),
+    /// The object cannot be read and never could; it stands, or has just gone.
+    Unreadable(&'a ObjectMeta),
     /// Everything was listed anew.
     All,
 }
@@ -181,7 +143,7 @@ async fn watch<K>(
     ObjectRef<K>: Hash + Eq,
     DeserializeGuard<K>: Resource<DynamicType = ()>,
 {
-    health.set(kind, Some(Trouble::Unlisted("not listed yet".to_owned())));
+    health.unlisted(kind);
     let events = watcher(api, config).default_backoff();
     pin_mut!(events);
     while let Some(event) = events.next().await {
@@ -193,10 +155,25 @@ async fn watch<K>(
                 continue;
             }
         };
-        let Some(event) = readable(kind, event, cluster).await else { continue };
+        let event = match read(event) {
+            Ok(event) => event,
+            Err(Unreadable { object, gone: false }) => {
+                tell_unreadable::<K>(kind, &object, cluster);
+                cache.take_unreadable(&object);
+                changed(Change::Unreadable(&object.metadata));
+                continue;
+            }
+            Err(Unreadable { object, gone: true }) => {
+                match cache.forget(&object.metadata) {
+                    Some(known) => changed(Change::Gone(&known)),
+                    None => changed(Change::Unreadable(&object.metadata)),
+                }
+                continue;
+            }
+        };
         cache.take(&event);
         if matches!(event, Event::Apply(_) | Event::Delete(_) | Event::InitDone) {
-            health.set(kind, None);
+            health.well(kind);
         }
         match &event {
             Event::Apply(object) => changed(Change::Is(object)),
@@ -207,42 +184,50 @@ async fn watch<K>(
     }
 }
 
-/// The event with an object that can be read, without what no decision needs. An object that cannot be read is
-/// told about and left as it was last known; it stops nobody else.
-async fn readable<K>(kind: &'static str, event: Event<DeserializeGuard<K>>, cluster: &Cluster) -> Option<Event<K>>
+/// An event about an object that cannot be read.
+struct Unreadable {
+    object: Box<InvalidObject>,
+    gone: bool,
+}
+
+/// The event with an object that can be read, without what no decision needs.
+fn read<K>(event: Event<DeserializeGuard<K>>) -> Result<Event<K>, Unreadable>
 where
     K: Resource<DynamicType = ()>,
-    DeserializeGuard<K>: Resource<DynamicType = ()>,
 {
+    let gone = matches!(event, Event::Delete(_));
     let (guard, wrap): (_, fn(K) -> Event<K>) = match event {
         Event::Apply(guard) => (guard, Event::Apply),
         Event::InitApply(guard) => (guard, Event::InitApply),
         Event::Delete(guard) => (guard, Event::Delete),
-        Event::Init => return Some(Event::Init),
-        Event::InitDone => return Some(Event::InitDone),
+        Event::Init => return Ok(Event::Init),
+        Event::InitDone => return Ok(Event::InitDone),
     };
-    let problem = match &guard.0 {
-        Ok(_) => None,
-        Err(invalid) => Some(invalid.error.clone()),
-    };
-    if let Some(error) = problem {
-        tracing::error!(kind, object = guard.name_any(), namespace = guard.namespace(), error, "object cannot be read");
-        let note =
-            Note { severity: Severity::Warning, reason: "Unreadable".to_owned(), message: format!("ignored: {error}") };
-        if cluster.leadership.holds() {
-            cluster.publisher.publish(&guard, &[note]).await;
-        }
-        return None;
-    }
-    let mut object = guard.0.ok()?;
+    let mut object = guard.0.map_err(|object| Unreadable { object: Box::new(object), gone })?;
     object.meta_mut().managed_fields = None;
-    Some(wrap(object))
+    Ok(wrap(object))
 }
 
-fn session_changed(cluster: &Cluster, queues: &Queues, change: Change<'_, Session>) {
+/// Tells about an object that cannot be read; it stops nobody else.
+fn tell_unreadable<K>(kind: &'static str, object: &InvalidObject, cluster: &Cluster)
+where
+    K: Resource<DynamicType = ()> + Send + Sync + 'static,
+    DeserializeGuard<K>: Resource<DynamicType = ()>,
+{
+    let (meta, error) = (&object.metadata, &object.error);
+    tracing::error!(kind, object = meta.name, namespace = meta.namespace, error, "object cannot be read");
+    if cluster.leadership.holds() {
+        let note =
+            Note { severity: Severity::Warning, reason: "Unreadable".to_owned(), message: format!("ignored: {error}") };
+        let (publisher, about) = (cluster.publisher.clone(), DeserializeGuard::<K>(Err(object.clone())));
+        tokio::spawn(async move { publisher.publish(&about, &[note]).await });
+    }
+}
+
+fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
     let (session, made_way) = match change {
         Change::Is(session) => {
-            queues.session(session);
+            cluster.queues.session(session);
             let makes_way =
                 |status: &SessionStatus| status.ended_at.is_some() || admission::is_aside(&status.conditions);
             (session, session.status.as_ref().is_some_and(makes_way))
@@ -251,81 +236,101 @@ fn session_changed(cluster: &Cluster, queues: &Queues, change: Change<'_, Sessio
             cluster.memory.forget_session(&session.uid().unwrap_or_default());
             (session, true)
         }
-        Change::All => return everything(cluster, queues),
+        Change::Unreadable(session) => return unreadable_session(cluster, session),
+        Change::All => return everything(cluster),
     };
     let (namespace, workspace) = (session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str());
-    queues.workspace_named(&namespace, workspace);
+    cluster.queues.workspace_named(&namespace, workspace);
     if made_way {
-        live_sessions_of(cluster, queues, &namespace, workspace, true);
+        live_sessions_of(cluster, &namespace, workspace, true);
     }
 }
 
-fn workspace_changed(cluster: &Cluster, queues: &Queues, change: Change<'_, Workspace>) {
+/// A Session that cannot be read and is being deleted is let go of.
+fn unreadable_session(cluster: &Cluster, session: &ObjectMeta) {
+    let held = session.finalizers.iter().flatten().any(|name| name == SESSION_FINALIZER);
+    if session.deletion_timestamp.is_none() || !held || !cluster.leadership.holds() {
+        return;
+    }
+    let (cluster, session) = (cluster.clone(), session.clone());
+    tokio::spawn(async move {
+        if let Err(error) = apply::let_go(&cluster, &session).await {
+            tracing::warn!(namespace = session.namespace, object = session.name, %error, "not let go of");
+        }
+    });
+}
+
+fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
     let (workspace, gone) = match change {
         Change::Is(workspace) => (workspace, false),
         Change::Gone(workspace) => {
             cluster.memory.forget_workspace(&workspace.uid().unwrap_or_default());
             (workspace, true)
         }
-        Change::All => return everything(cluster, queues),
+        Change::Unreadable(_) => return,
+        Change::All => return everything(cluster),
     };
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
-    queues.workspace_named(&namespace, &name);
+    cluster.queues.workspace_named(&namespace, &name);
     // What concerns those who have a slot is the spec, and whether the Workspace is there.
     let seen = workspace.status.as_ref().and_then(|status| status.observed_generation);
     let only_status = !gone && workspace.metadata.deletion_timestamp.is_none() && seen == workspace.metadata.generation;
-    live_sessions_of(cluster, queues, &namespace, &name, only_status);
+    live_sessions_of(cluster, &namespace, &name, only_status);
 }
 
-fn policy_changed(cluster: &Cluster, queues: &Queues, change: Change<'_, SessionPolicy>) {
-    let (Change::Is(policy) | Change::Gone(policy)) = change else { return everything(cluster, queues) };
-    let namespace = policy.namespace();
+fn policy_changed(cluster: &Cluster, change: Change<'_, SessionPolicy>) {
+    let namespace = match change {
+        Change::Is(policy) | Change::Gone(policy) => policy.namespace(),
+        Change::Unreadable(policy) => policy.namespace.clone(),
+        Change::All => return everything(cluster),
+    };
     for session in cluster.stores.sessions.reader().state_filter(|session| session.namespace() == namespace) {
-        queues.session(&session);
+        cluster.queues.session(&session);
     }
     for workspace in cluster.stores.workspaces.reader().state_filter(|workspace| workspace.namespace() == namespace) {
-        queues.workspace_named(namespace.as_deref().unwrap_or_default(), &workspace.name_any());
+        cluster.queues.workspace_named(namespace.as_deref().unwrap_or_default(), &workspace.name_any());
     }
 }
 
-fn pod_changed(cluster: &Cluster, queues: &Queues, change: Change<'_, Pod>) {
+fn pod_changed(cluster: &Cluster, change: Change<'_, Pod>) {
     let (pod, gone) = match change {
         Change::Is(pod) => (pod, false),
         Change::Gone(pod) => (pod, true),
-        Change::All => return everything(cluster, queues),
+        Change::Unreadable(_) => return,
+        Change::All => return everything(cluster),
     };
     let namespace = pod.namespace().unwrap_or_default();
     // Either of the two may have been taken by somebody.
     let owners =
         pod.owner_references().iter().filter(|owner| owner.kind == Session::kind(&())).map(|owner| &owner.name);
     for session in owners.chain(pod.annotations().get(SESSION_ANNOTATION)).collect::<BTreeSet<_>>() {
-        queues.session_named(&namespace, session);
+        cluster.queues.session_named(&namespace, session);
     }
     // A pod that is gone gives its user's retained volumes back.
     if let Some(workspace) = pod.annotations().get(WORKSPACE_ANNOTATION).filter(|_| gone) {
-        live_sessions_of(cluster, queues, &namespace, workspace, true);
+        live_sessions_of(cluster, &namespace, workspace, true);
     }
 }
 
 /// The live sessions of a Workspace, or only those that still wait.
-fn live_sessions_of(cluster: &Cluster, queues: &Queues, namespace: &str, workspace: &str, waiting_only: bool) {
+fn live_sessions_of(cluster: &Cluster, namespace: &str, workspace: &str, waiting_only: bool) {
     for session in cluster.stores.sessions.under(&workspace_key(namespace, workspace)) {
         let status = session.status.as_ref();
         let live = status.is_none_or(|status| status.ended_at.is_none());
         let waits =
             status.and_then(|status| status.phase).is_none_or(|phase| phase == crate::api::session::Phase::Pending);
         if live && (waits || !waiting_only) {
-            queues.session(&session);
+            cluster.queues.session(&session);
         }
     }
 }
 
 /// After a list nothing is known about what changed meanwhile.
-fn everything(cluster: &Cluster, queues: &Queues) {
+fn everything(cluster: &Cluster) {
     for session in cluster.stores.sessions.reader().state() {
-        queues.session(&session);
+        cluster.queues.session(&session);
     }
     for workspace in cluster.stores.workspaces.reader().state() {
-        queues.workspace_named(&workspace.namespace().unwrap_or_default(), &workspace.name_any());
+        cluster.queues.workspace_named(&workspace.namespace().unwrap_or_default(), &workspace.name_any());
     }
 }

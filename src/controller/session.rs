@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use super::{Context, ROUNDS, key, sleep_until};
+use super::{ROUNDS, sleep_until};
 use crate::api::Session;
 use crate::cluster::error::CallError;
 use crate::cluster::{Cluster, apply, observe};
@@ -13,13 +13,18 @@ use crate::plan::Plan;
 use crate::plan::session::{Step, World, decide, promises_slot};
 
 /// Looks at one session and does what its plan says.
-pub(super) async fn reconcile(session: Arc<Session>, context: Arc<Context>) -> Result<Action, CallError> {
-    let cluster = &context.cluster;
+pub(super) async fn reconcile(session: Arc<Session>, cluster: Arc<Cluster>) -> Result<Action, CallError> {
+    let cluster = cluster.as_ref();
     let (namespace, name) = (session.namespace().unwrap_or_default(), session.name_any());
     let mut wake = None;
     for _ in 0..ROUNDS {
         // The newest that is known, which may be newer than what the request was made for.
-        let Some(session) = cluster.stores.sessions.get(&namespace, &name) else { return Ok(Action::await_change()) };
+        let known = cluster.stores.sessions.get(&namespace, &name);
+        // One that cannot be read any more is left as it is until it can.
+        let Some(session) = known.filter(|_| cluster.stores.sessions.why_unreadable(&namespace, &name).is_none())
+        else {
+            return Ok(Action::await_change());
+        };
         let evidence = observe::evidence(cluster, &session).await?;
         let plan = {
             let _admission = cluster.memory.admission();
@@ -41,7 +46,7 @@ pub(super) async fn reconcile(session: Arc<Session>, context: Arc<Context>) -> R
             Err(error) => return Err(error),
         }
     }
-    context.backoff.succeeded(&key(session.as_ref()));
+    cluster.memory.session_succeeded(&session.uid().unwrap_or_default());
     Ok(sleep_until(wake, cluster.clock.now()))
 }
 

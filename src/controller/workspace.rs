@@ -6,15 +6,15 @@ use std::time::Duration;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use super::{Context, ROUNDS, key, sleep_until};
+use super::{ROUNDS, sleep_until};
 use crate::api::Workspace;
 use crate::cluster::error::CallError;
-use crate::cluster::{apply, observe};
+use crate::cluster::{Cluster, apply, observe};
 use crate::plan::workspace::{Step, decide};
 
 /// Looks at one Workspace and does what its plan says.
-pub(super) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) -> Result<Action, CallError> {
-    let cluster = &context.cluster;
+pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) -> Result<Action, CallError> {
+    let cluster = cluster.as_ref();
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
     let mut wake = None;
     for _ in 0..ROUNDS {
@@ -42,6 +42,6 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) 
             Err(error) => return Err(error),
         }
     }
-    context.backoff.succeeded(&key(workspace.as_ref()));
+    cluster.memory.workspace_succeeded(&workspace.uid().unwrap_or_default());
     Ok(sleep_until(wake, cluster.clock.now()))
 }

@@ -42,6 +42,8 @@ pub enum Blocker {
     PolicyInvalid(String),
     /// The template cannot be used.
     TemplateInvalid(String),
+    /// The API server has not said yet what it thinks of the template.
+    TemplateUntried,
     /// The Workspace is in maintenance.
     Maintenance,
     /// The user's volumes are held by another session, or by a pod that is still going.
@@ -58,6 +60,7 @@ impl Blocker {
             Self::PolicyNotFound(_) => "PolicyNotFound",
             Self::PolicyInvalid(_) => "PolicyInvalid",
             Self::TemplateInvalid(_) => "TemplateInvalid",
+            Self::TemplateUntried => "TemplateUntried",
             Self::Maintenance => "Maintenance",
             Self::VolumesInUse(_) => VOLUMES_IN_USE,
             Self::NoSlot(_) => "NoSlot",
@@ -75,6 +78,7 @@ impl Blocker {
             ),
             Self::PolicyInvalid(why) => format!("waiting for a policy that can be read: {why}"),
             Self::TemplateInvalid(why) => format!("waiting for a valid template: {why}"),
+            Self::TemplateUntried => "waiting for the API server's word on the template".to_owned(),
             Self::Maintenance => "waiting for the end of the Workspace's maintenance".to_owned(),
             Self::VolumesInUse(holder) => {
                 format!("waiting for your volumes of this Workspace: {holder} still holds them")
@@ -91,7 +95,7 @@ impl Blocker {
             | Self::PolicyNotFound(_)
             | Self::PolicyInvalid(_)
             | Self::TemplateInvalid(_) => Severity::Warning,
-            Self::Maintenance | Self::VolumesInUse(_) | Self::NoSlot(_) => Severity::Normal,
+            Self::TemplateUntried | Self::Maintenance | Self::VolumesInUse(_) | Self::NoSlot(_) => Severity::Normal,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The pod that a session is given: the template as it is written, with what Berth must have on top. Built as
 //! JSON, so that fields of a newer Kubernetes pass through untouched.
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 
@@ -44,6 +45,13 @@ pub fn for_dry_run(workspace: &Workspace, template: &Template) -> Vec<Value> {
     let mut pod = from_template(template, owner);
     pod["metadata"]["name"] = json!(name::pod(&workspace_name, &workspace_uid));
     template.volume_claims.iter().filter_map(|claim| volume::retained(claim, owner)).chain([pod]).collect()
+}
+
+/// Whether `pod` belongs to the session of this uid: by its owner, or by the label where somebody took that.
+pub fn belongs(pod: &Pod, session_uid: &str) -> bool {
+    let owned = pod.owner_references().iter().any(|owner| owner.uid == session_uid);
+    let foreign = pod.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid != session_uid);
+    owned || (!foreign && pod.labels().get(SESSION_UID_LABEL).is_some_and(|uid| uid == session_uid))
 }
 
 /// The reference by which Kubernetes deletes the pod with its session.

@@ -8,6 +8,21 @@ use crate::api::policy::SessionPolicySpec;
 use crate::api::session::PolicyInForce;
 use crate::api::time::{Instant, ceil_second};
 
+/// Where a Workspace's policy comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PolicySource {
+    /// The policy of this name.
+    Found(String, Box<SessionPolicySpec>),
+    /// None is named and there is none called `default`.
+    BuiltIn,
+    /// The Workspace names one that does not exist.
+    Missing(String),
+    /// The policy of this name stands and cannot be read, for this reason: it is never taken for none.
+    Unreadable(String, String),
+    /// Without a Workspace nothing is known.
+    Unknown,
+}
+
 /// Every value of a policy, none of them open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {

@@ -16,7 +16,6 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::api::condition::{self, Type};
-use crate::api::policy::SessionPolicySpec;
 use crate::api::session::{Phase, WhenFull};
 use crate::api::time::{Instant, from_wire};
 use crate::api::{
@@ -29,7 +28,7 @@ use crate::plan::deadline::{self, Deadline};
 use crate::plan::instance::{self, Health};
 use crate::plan::phase::{self, Event, Next};
 use crate::plan::pod;
-use crate::plan::policy::{InForce, Rules};
+use crate::plan::policy::{InForce, PolicySource, Rules};
 use crate::plan::volume::{self, Owner};
 use crate::plan::{Plan, template};
 
@@ -55,19 +54,6 @@ pub struct World {
     pub volume_holder: Option<String>,
     /// What became of the last attempt to make or reach the instance.
     pub attempt: Attempt,
-}
-
-/// Where a Workspace's policy comes from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum PolicySource {
-    /// The policy of this name.
-    Found(String, Box<SessionPolicySpec>),
-    /// None is named and there is none called `default`.
-    BuiltIn,
-    /// The Workspace names one that does not exist.
-    Missing(String),
-    /// Without a Workspace nothing is known.
-    Unknown,
 }
 
 /// What became of the last attempt to make or reach the instance.
@@ -240,6 +226,7 @@ fn current_rules(world: &World, held: Option<&InForce>) -> (Option<Rules>, Optio
             None => (Some(Rules::built_in().with_wish(wish)), None),
         },
         PolicySource::Missing(name) => (None, Some(Blocker::PolicyNotFound(name.clone()))),
+        PolicySource::Unreadable(name, why) => (None, Some(Blocker::PolicyInvalid(format!("{name}: {why}")))),
         PolicySource::Unknown => (None, None),
     }
 }
@@ -288,8 +275,8 @@ fn admit(world: &World, view: &View) -> Result<(Arc<Workspace>, InForce), Blocke
     if let Some(template) = &workspace.spec.template {
         template::check(template).map_err(Blocker::TemplateInvalid)?;
     }
-    if let Some(refusal) = refused_template(&workspace) {
-        return Err(Blocker::TemplateInvalid(refusal));
+    if workspace.spec.template.is_some() {
+        tried_template(&workspace)?;
     }
     if workspace.spec.maintenance {
         return Err(Blocker::Maintenance);
@@ -307,14 +294,17 @@ fn admit(world: &World, view: &View) -> Result<(Arc<Workspace>, InForce), Blocke
     Ok((workspace, force))
 }
 
-/// What the API server said against the template as it is written now, if it was asked.
-fn refused_template(workspace: &Workspace) -> Option<String> {
-    let conditions = &workspace.status.as_ref()?.conditions;
-    condition::find(conditions, Type::TemplateValid)
-        .filter(|valid| {
-            valid.status == condition::Status::False && valid.observed_generation == workspace.metadata.generation
-        })
-        .map(|valid| valid.message.clone())
+/// What the API server said of the template as it is written now. A launch waits for its word, which comes at once:
+/// one that it refuses would fail for good.
+fn tried_template(workspace: &Workspace) -> Result<(), Blocker> {
+    let conditions = workspace.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let said = condition::find(conditions, Type::TemplateValid)
+        .filter(|valid| valid.observed_generation == workspace.metadata.generation)
+        .ok_or(Blocker::TemplateUntried)?;
+    match said.status {
+        condition::Status::False => Err(Blocker::TemplateInvalid(said.message.clone())),
+        condition::Status::True | condition::Status::Unknown => Ok(()),
+    }
 }
 
 /// The launch. The claim on the slot is written before its effects, so that it survives a crash between them.

@@ -2,8 +2,8 @@
 //! the field, the rule and the mend. What only the API server knows is asked of it by a dry run.
 
 use k8s_openapi::api::core::v1::{
-    AppArmorProfile, Capabilities, Container, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext,
-    WindowsSecurityContextOptions,
+    AppArmorProfile, Capabilities, Container, HTTPGetAction, LifecycleHandler, PodSecurityContext, PodSpec, Probe,
+    SELinuxOptions, SeccompProfile, SecurityContext, TCPSocketAction, WindowsSecurityContextOptions,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -16,6 +16,13 @@ const RESERVED: &str = "berth.dev/";
 
 /// The capabilities that a container may add.
 const ALLOWED_CAPABILITIES: [&str; 1] = ["NET_BIND_SERVICE"];
+
+/// What a projected volume may hold. A list of what is allowed, since a newer Kubernetes adds further kinds of
+/// credentials.
+const PROJECTED_SOURCES: [&str; 4] = ["secret", "configMap", "downwardAPI", "clusterTrustBundle"];
+
+/// The types of SELinux under which a container is still confined, after the Pod Security Standards' baseline.
+const SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
 
 /// The kernel settings that a pod may change: those that Kubernetes counts as safe, for they end at its own walls.
 const SAFE_SYSCTLS: [&str; 10] = [
@@ -37,6 +44,7 @@ const SAFE_SYSCTLS: [&str; 10] = [
 /// All problems of the template in one sentence each.
 pub fn check(template: &Template) -> Result<(), String> {
     let mut problems = metadata_problems(template);
+    problems.extend(projected_problems(&template.spec));
     match serde_json::from_value::<PodSpec>(Value::Object(template.spec.clone())) {
         Ok(spec) => problems.extend(spec_problems(&spec, template)),
         Err(error) => problems.push(
@@ -58,6 +66,23 @@ fn metadata_problems(template: &Template) -> Vec<String> {
     keys.filter(|(_, key)| key.starts_with(RESERVED))
         .map(|(field, key)| format!("spec.template.metadata.{field}[{key}] is reserved: use another key"))
         .collect()
+}
+
+/// Sources of projected volumes that would give the instance a credential. Read from what is written: a source of a
+/// newer Kubernetes has no field in our types.
+fn projected_problems(spec: &Map<String, Value>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for volume in spec.get("volumes").and_then(Value::as_array).into_iter().flatten() {
+        let name = volume["name"].as_str().unwrap_or_default();
+        let sources = volume["projected"]["sources"].as_array().into_iter().flatten();
+        let kinds = sources.filter_map(Value::as_object).flat_map(Map::keys);
+        problems.extend(kinds.filter(|kind| !PROJECTED_SOURCES.contains(&kind.as_str())).map(|kind| {
+            format!(
+                "spec.template.spec.volumes[{name}].projected.{kind} is not allowed: an instance gets no token; remove it"
+            )
+        }));
+    }
+    problems
 }
 
 fn spec_problems(spec: &PodSpec, template: &Template) -> Vec<String> {
@@ -82,13 +107,6 @@ fn spec_problems(spec: &PodSpec, template: &Template) -> Vec<String> {
     );
     for volume in spec.volumes.iter().flatten() {
         let name = &volume.name;
-        let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
-        refuse(
-            sources.into_iter().any(|source| source.service_account_token.is_some()),
-            &format!(
-                "spec.template.spec.volumes[{name}].projected.serviceAccountToken is not allowed: an instance gets no token; remove it"
-            ),
-        );
         refuse(
             volume.host_path.is_some(),
             &format!(
@@ -117,37 +135,55 @@ fn pod_security_problems(security: &PodSecurityContext) -> Vec<String> {
     let at = "spec.template.spec";
     let unsafe_sysctls =
         security.sysctls.iter().flatten().filter(|sysctl| !SAFE_SYSCTLS.contains(&sysctl.name.as_str()));
-    let mut problems = confinement_problems(
-        at,
-        security.seccomp_profile.as_ref(),
-        security.app_armor_profile.as_ref(),
-        security.windows_options.as_ref(),
-    );
+    let mut problems = Walls {
+        seccomp: security.seccomp_profile.as_ref(),
+        app_armor: security.app_armor_profile.as_ref(),
+        se_linux: security.se_linux_options.as_ref(),
+        windows: security.windows_options.as_ref(),
+    }
+    .problems(at);
     problems.extend(
         unsafe_sysctls.map(|sysctl| format!("{at}.securityContext.sysctls[{}] is not allowed: remove it", sysctl.name)),
     );
     problems
 }
 
-/// What takes the walls around a container away.
-fn confinement_problems(
-    at: &str,
-    seccomp: Option<&SeccompProfile>,
-    app_armor: Option<&AppArmorProfile>,
-    windows: Option<&WindowsSecurityContextOptions>,
-) -> Vec<String> {
-    let at = format!("{at}.securityContext");
-    let mut problems = Vec::new();
-    if seccomp.is_some_and(|profile| profile.type_ == "Unconfined") {
-        problems.push(format!("{at}.seccompProfile Unconfined is not allowed: use RuntimeDefault"));
+/// What a pod and a container say alike of the walls around them.
+struct Walls<'a> {
+    seccomp: Option<&'a SeccompProfile>,
+    app_armor: Option<&'a AppArmorProfile>,
+    se_linux: Option<&'a SELinuxOptions>,
+    windows: Option<&'a WindowsSecurityContextOptions>,
+}
+
+impl Walls<'_> {
+    /// What takes the walls away.
+    fn problems(&self, at: &str) -> Vec<String> {
+        let at = format!("{at}.securityContext");
+        let mut problems = Vec::new();
+        if self.seccomp.is_some_and(|profile| profile.type_ == "Unconfined") {
+            problems.push(format!("{at}.seccompProfile Unconfined is not allowed: use RuntimeDefault"));
+        }
+        if self.app_armor.is_some_and(|profile| profile.type_ == "Unconfined") {
+            problems.push(format!("{at}.appArmorProfile Unconfined is not allowed: use RuntimeDefault"));
+        }
+        if self.se_linux.is_some_and(|options| !is_confined(options)) {
+            problems.push(format!(
+                "{at}.seLinuxOptions may not name a user, a role or a type of its own: use level, or remove it"
+            ));
+        }
+        if self.windows.is_some_and(|options| options.host_process == Some(true)) {
+            problems.push(format!("{at}.windowsOptions.hostProcess is not allowed: remove it"));
+        }
+        problems
     }
-    if app_armor.is_some_and(|profile| profile.type_ == "Unconfined") {
-        problems.push(format!("{at}.appArmorProfile Unconfined is not allowed: use RuntimeDefault"));
-    }
-    if windows.is_some_and(|options| options.host_process == Some(true)) {
-        problems.push(format!("{at}.windowsOptions.hostProcess is not allowed: remove it"));
-    }
-    problems
+}
+
+fn is_confined(options: &SELinuxOptions) -> bool {
+    let empty = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
+    empty(&options.user)
+        && empty(&options.role)
+        && SELINUX_TYPES.contains(&options.type_.as_deref().unwrap_or_default())
 }
 
 /// The first field of a PodSpec that does not have the type that it should, where that can be told.
@@ -188,16 +224,38 @@ fn container_problems(list: &str, container: &Container) -> Vec<String> {
     if let Some(security) = &container.security_context {
         problems.extend(security_problems(&at, security));
     }
+    problems.extend(host_problems(&at, container));
     problems
 }
 
+/// Probes and hooks are asked by the node, from where it can reach what the instance may not: never another host.
+fn host_problems(at: &str, container: &Container) -> Vec<String> {
+    fn names_host(http: Option<&HTTPGetAction>, tcp: Option<&TCPSocketAction>) -> bool {
+        let hosts = [http.and_then(|get| get.host.as_deref()), tcp.and_then(|socket| socket.host.as_deref())];
+        hosts.into_iter().flatten().any(|host| !host.is_empty())
+    }
+    let probe = |probe: &Probe| names_host(probe.http_get.as_ref(), probe.tcp_socket.as_ref());
+    let hook = |hook: &LifecycleHandler| names_host(hook.http_get.as_ref(), hook.tcp_socket.as_ref());
+    let lifecycle = container.lifecycle.as_ref();
+    let named = [
+        ("livenessProbe", container.liveness_probe.as_ref().is_some_and(probe)),
+        ("readinessProbe", container.readiness_probe.as_ref().is_some_and(probe)),
+        ("startupProbe", container.startup_probe.as_ref().is_some_and(probe)),
+        ("lifecycle.postStart", lifecycle.and_then(|it| it.post_start.as_ref()).is_some_and(hook)),
+        ("lifecycle.preStop", lifecycle.and_then(|it| it.pre_stop.as_ref()).is_some_and(hook)),
+    ];
+    let refusal = |(field, _)| format!("{at}.{field} may not name a host: remove it, the pod itself is asked then");
+    named.into_iter().filter(|(_, wrong)| *wrong).map(refusal).collect()
+}
+
 fn security_problems(at: &str, security: &SecurityContext) -> Vec<String> {
-    let mut problems = confinement_problems(
-        at,
-        security.seccomp_profile.as_ref(),
-        security.app_armor_profile.as_ref(),
-        security.windows_options.as_ref(),
-    );
+    let mut problems = Walls {
+        seccomp: security.seccomp_profile.as_ref(),
+        app_armor: security.app_armor_profile.as_ref(),
+        se_linux: security.se_linux_options.as_ref(),
+        windows: security.windows_options.as_ref(),
+    }
+    .problems(at);
     if security.privileged == Some(true) {
         problems.push(format!("{at}.securityContext.privileged is not allowed: remove it"));
     }
@@ -275,6 +333,26 @@ mod tests {
             (
                 json!({"securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}, "containers": [{"name": "a", "image": "i"}]}),
                 "sysctls[kernel.msgmax]",
+            ),
+            (
+                json!({"containers": [{"name": "a", "image": "i"}], "volumes": [{"name": "v", "projected": {"sources": [{"podCertificate": {"signerName": "s"}}]}}]}),
+                "volumes[v].projected.podCertificate",
+            ),
+            (
+                json!({"containers": [{"name": "a", "image": "i", "securityContext": {"seLinuxOptions": {"user": "system_u"}}}]}),
+                "containers[a].securityContext.seLinuxOptions",
+            ),
+            (
+                json!({"securityContext": {"seLinuxOptions": {"type": "spc_t"}}, "containers": [{"name": "a", "image": "i"}]}),
+                "spec.template.spec.securityContext.seLinuxOptions",
+            ),
+            (
+                json!({"containers": [{"name": "a", "image": "i", "livenessProbe": {"httpGet": {"host": "10.0.0.1", "port": 80}}}]}),
+                "containers[a].livenessProbe may not name a host",
+            ),
+            (
+                json!({"containers": [{"name": "a", "image": "i", "lifecycle": {"preStop": {"tcpSocket": {"host": "10.0.0.1", "port": 80}}}}]}),
+                "lifecycle.preStop",
             ),
             (json!({"nodeName": "n", "containers": [{"name": "a", "image": "i"}]}), "nodeName"),
             (

@@ -7,9 +7,11 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::api::condition::{self, Claim, Status, Type, merge};
+use crate::api::session::Phase;
 use crate::api::time::{Instant, floor_second, from_wire};
 use crate::api::workspace::{ReclaimPolicy, WorkspacePhase};
-use crate::api::{TRACKING_KEYS, Workspace, WorkspaceStatus};
+use crate::api::{Reason, TRACKING_KEYS, Workspace, WorkspaceStatus};
+use crate::plan::policy::PolicySource;
 use crate::plan::{Note, Plan, Severity, pod, template};
 
 /// What was observed of a Workspace and its sessions.
@@ -21,12 +23,32 @@ pub struct World {
     pub holding: usize,
     /// How many live sessions wait for one.
     pub waiting: usize,
-    /// When its last session ended that had become usable.
-    pub last_used: Option<Instant>,
-    /// The name of the policy that it asks for and that does not exist.
-    pub missing_policy: Option<String>,
+    /// The last end of a session of it that had become usable.
+    pub last_end: Option<LastEnd>,
+    /// Its policy.
+    pub policy: PolicySource,
     /// What the API server last said of its template.
     pub trial: Trial,
+}
+
+/// How the last session of a Workspace ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastEnd {
+    /// When.
+    pub at: Instant,
+    /// In which phase.
+    pub phase: Phase,
+    /// And why.
+    pub reason: Reason,
+}
+
+impl LastEnd {
+    /// Whether it was a disconnect or a timeout, so that a one-off has served its purpose. A session that somebody
+    /// cut off or that broke may be launched again.
+    fn is_served(&self) -> bool {
+        self.phase == Phase::Disconnected
+            || matches!(self.reason, Reason::MaxDuration | Reason::CredentialExpired | Reason::MfaExpired)
+    }
 }
 
 /// What the API server said of a template.
@@ -37,8 +59,10 @@ pub enum Trial {
     NotMade,
     /// It would accept the pod.
     Accepted,
-    /// It refuses the pod, in these words.
+    /// It refuses the pod for what it is, in these words.
     Refused(String),
+    /// Something beside the template stands against the pod, in these words; worth another attempt at this time.
+    Forbidden(Instant, String),
     /// It could not say; worth another attempt at this time.
     Undecided(Instant, String),
 }
@@ -68,8 +92,8 @@ pub fn decide(world: &World, now: Instant) -> Plan<Step> {
     let verdict = verdict(world);
     let mut steps = Vec::new();
     let mut wake = None;
-    if let (Verdict::Untried(until), Some(template)) = (&verdict, &workspace.spec.template) {
-        wake = until.filter(|at| *at > now);
+    if let (Some(at), Some(template)) = (verdict.ask_at(), &workspace.spec.template) {
+        wake = Some(at).filter(|at| *at > now);
         if wake.is_none() {
             steps.push(Step::Try(pod::for_dry_run(workspace, template)));
         }
@@ -86,9 +110,22 @@ pub fn decide(world: &World, now: Instant) -> Plan<Step> {
 /// What is known of the template.
 enum Verdict {
     Valid(&'static str),
+    /// For what it is: only an edit mends it.
     Invalid(String),
-    /// To be asked, not before this time if there is one.
-    Untried(Option<Instant>),
+    /// For what stands beside it: to be asked again at this time.
+    Forbidden(Instant, String),
+    /// To be asked at this time, with what was said the last time.
+    Untried(Instant, Option<String>),
+}
+
+impl Verdict {
+    /// When the API server is to be asked, if it is.
+    fn ask_at(&self) -> Option<Instant> {
+        match self {
+            Self::Valid(_) | Self::Invalid(_) => None,
+            Self::Forbidden(at, _) | Self::Untried(at, _) => Some(*at),
+        }
+    }
 }
 
 fn verdict(world: &World) -> Verdict {
@@ -101,24 +138,34 @@ fn verdict(world: &World) -> Verdict {
     match &world.trial {
         Trial::Accepted => Verdict::Valid(ACCEPTED),
         Trial::Refused(why) => Verdict::Invalid(format!("the API server refuses what the template makes: {why}")),
-        Trial::Undecided(until, _) => Verdict::Untried(Some(*until)),
+        Trial::Forbidden(at, why) => {
+            Verdict::Forbidden(*at, format!("the API server does not admit what the template makes: {why}"))
+        }
+        Trial::Undecided(at, why) => Verdict::Untried(*at, Some(why.clone())),
         Trial::NotMade => remembered(&world.workspace),
     }
 }
 
 const ACCEPTED: &str = "the API server accepts what the template makes";
 
-/// What the status says of this very generation: a restart does not ask again.
+/// Reason of the condition `TemplateValid` of a template that only an edit can mend.
+const REFUSED: &str = "Refused";
+/// Reason of the condition `TemplateValid` of a template that something beside it stands against.
+const FORBIDDEN: &str = "Forbidden";
+
+/// What the status says of this very generation: a restart does not ask again about what cannot have changed.
 fn remembered(workspace: &Workspace) -> Verdict {
     let said = workspace
         .status
         .as_ref()
         .and_then(|status| condition::find(&status.conditions, Type::TemplateValid))
         .filter(|valid| valid.observed_generation == workspace.metadata.generation);
-    match said.map(|valid| (valid.status, valid.message.clone())) {
-        Some((Status::True, _)) => Verdict::Valid(ACCEPTED),
-        Some((Status::False, message)) => Verdict::Invalid(message),
-        Some((Status::Unknown, _)) | None => Verdict::Untried(None),
+    match said {
+        Some(valid) if valid.status == Status::True => Verdict::Valid(ACCEPTED),
+        Some(valid) if valid.status == Status::False && valid.reason == REFUSED => {
+            Verdict::Invalid(valid.message.clone())
+        }
+        Some(_) | None => Verdict::Untried(Instant::MIN_UTC, None),
     }
 }
 
@@ -127,7 +174,7 @@ fn remembered(workspace: &Workspace) -> Verdict {
 fn is_served(world: &World) -> bool {
     let workspace = &world.workspace;
     let created = workspace.metadata.creation_timestamp.as_ref().map(from_wire);
-    let used = world.last_used.is_some_and(|used| created.is_none_or(|created| used >= created));
+    let used = world.last_end.is_some_and(|end| end.is_served() && created.is_none_or(|created| end.at >= created));
     let tracked = TRACKING_KEYS
         .iter()
         .any(|key| workspace.labels().contains_key(*key) || workspace.annotations().contains_key(*key));
@@ -139,24 +186,18 @@ fn status(world: &World, before: &WorkspaceStatus, verdict: &Verdict, now: Insta
     let slots = usize::try_from(spec.max_sessions).unwrap_or(0);
     let template = match verdict {
         Verdict::Valid(why) => Claim::holds(Type::TemplateValid, "Accepted", *why),
-        Verdict::Invalid(why) => Claim::new(Type::TemplateValid, Status::False, "Refused", why),
-        Verdict::Untried(_) => {
-            let why = match &world.trial {
-                Trial::Undecided(_, why) => why.clone(),
-                _ => "the API server has not been asked yet".to_owned(),
-            };
+        Verdict::Invalid(why) => Claim::new(Type::TemplateValid, Status::False, REFUSED, why),
+        Verdict::Forbidden(_, why) => Claim::new(Type::TemplateValid, Status::False, FORBIDDEN, why),
+        Verdict::Untried(_, said) => {
+            let why = said.as_deref().unwrap_or("the API server has not been asked yet");
             Claim::new(Type::TemplateValid, Status::Unknown, "NotTried", why)
         }
     };
-    let (phase, ready) = match (verdict, &world.missing_policy) {
-        (Verdict::Invalid(why), _) => {
+    let (phase, ready) = match (verdict, policy_problem(&world.policy)) {
+        (Verdict::Invalid(why) | Verdict::Forbidden(_, why), _) => {
             (WorkspacePhase::Unavailable, Claim::new(Type::Ready, Status::False, "TemplateInvalid", why))
         }
-        (_, Some(name)) => {
-            let message =
-                format!("spec.policyRef names SessionPolicy {name}, which does not exist: create it, or name another");
-            (WorkspacePhase::Unavailable, Claim::new(Type::Ready, Status::False, "PolicyNotFound", message))
-        }
+        (_, Some(problem)) => (WorkspacePhase::Unavailable, problem),
         _ if spec.maintenance => (
             WorkspacePhase::Maintenance,
             Claim::holds(Type::Ready, "Maintenance", "in maintenance: nothing new is launched"),
@@ -164,7 +205,7 @@ fn status(world: &World, before: &WorkspaceStatus, verdict: &Verdict, now: Insta
         _ if world.holding >= slots => {
             (WorkspacePhase::InUse, Claim::holds(Type::Ready, "InUse", "all slots are taken"))
         }
-        (Verdict::Untried(_), None) => (
+        (Verdict::Untried(..), None) => (
             WorkspacePhase::Available,
             Claim::new(Type::Ready, Status::Unknown, "NotTried", "the template has not been tried yet"),
         ),
@@ -184,6 +225,19 @@ fn status(world: &World, before: &WorkspaceStatus, verdict: &Verdict, now: Insta
         conditions: merge(&before.conditions, claims, generation, floor_second(now)),
         observed_generation: generation,
     }
+}
+
+/// What is wrong with the policy, as the condition that says so.
+fn policy_problem(policy: &PolicySource) -> Option<Claim> {
+    let (reason, message) = match policy {
+        PolicySource::Missing(name) => (
+            "PolicyNotFound",
+            format!("spec.policyRef names SessionPolicy {name}, which does not exist: create it, or name another"),
+        ),
+        PolicySource::Unreadable(name, why) => ("PolicyInvalid", format!("SessionPolicy {name} cannot be read: {why}")),
+        PolicySource::Found(..) | PolicySource::BuiltIn | PolicySource::Unknown => return None,
+    };
+    Some(Claim::new(Type::Ready, Status::False, reason, message))
 }
 
 /// An event when a Workspace stops being launchable as it is written.
@@ -227,8 +281,8 @@ mod tests {
             workspace: Arc::new(serde_json::from_value(object).unwrap()),
             holding: 0,
             waiting: 0,
-            last_used: None,
-            missing_policy: None,
+            last_end: None,
+            policy: PolicySource::BuiltIn,
             trial: Trial::Accepted,
         }
     }
@@ -259,8 +313,12 @@ mod tests {
             Some(WorkspacePhase::Available)
         );
         assert_eq!(published(&spec(json!({"maintenance": true}))).phase, Some(WorkspacePhase::Maintenance));
-        let missing = World { missing_policy: Some("p".to_owned()), ..spec(json!({})) };
-        assert_eq!(published(&missing).phase, Some(WorkspacePhase::Unavailable));
+        for policy in
+            [PolicySource::Missing("p".to_owned()), PolicySource::Unreadable("p".to_owned(), "no number".to_owned())]
+        {
+            let world = World { policy, ..spec(json!({})) };
+            assert_eq!(published(&world).phase, Some(WorkspacePhase::Unavailable));
+        }
         let refused = World { trial: Trial::Refused("image: Required value".to_owned()), ..spec(json!({})) };
         assert_eq!(published(&refused).phase, Some(WorkspacePhase::Unavailable));
     }
@@ -277,6 +335,13 @@ mod tests {
         Arc::make_mut(&mut told.workspace).metadata.generation = Some(2);
         assert!(decide(&told, at(0)).steps.iter().any(|step| matches!(step, Step::Try(_))));
         // An answer that was none is waited for.
+        let forbidden = |at| World { trial: Trial::Forbidden(at, "label".to_owned()), ..spec(json!({})) };
+        assert_eq!(decide(&forbidden(at(5)), at(0)).wake, Some(at(5)));
+        assert!(decide(&forbidden(at(5)), at(5)).steps.iter().any(|step| matches!(step, Step::Try(_))));
+        // A restart asks again about what stood beside the template.
+        let mut told = World { trial: Trial::NotMade, ..spec(json!({})) };
+        Arc::make_mut(&mut told.workspace).status = Some(published(&forbidden(at(5))));
+        assert!(decide(&told, at(0)).steps.iter().any(|step| matches!(step, Step::Try(_))));
         let undecided = World { trial: Trial::Undecided(at(5), "quota".to_owned()), ..spec(json!({})) };
         assert_eq!(decide(&undecided, at(0)).wake, Some(at(5)));
         assert!(decide(&undecided, at(5)).steps.iter().any(|step| matches!(step, Step::Try(_))));
@@ -286,13 +351,25 @@ mod tests {
     fn a_one_off_goes_once_it_was_used_and_nobody_is_left() {
         let deleted = |world: &World| decide(world, at(100)).steps == vec![Step::Delete];
         let one_off = spec(json!({"reclaimPolicy": "Delete"}));
-        let used = World { last_used: Some(at(50)), ..one_off.clone() };
+        let end = |at, phase, reason| Some(LastEnd { at, phase, reason });
+        let left = |second| end(at(second), Phase::Disconnected, Reason::UserDisconnected);
+        let used = World { last_end: left(50), ..one_off.clone() };
         assert!(deleted(&used));
         assert!(!deleted(&one_off), "never used");
         assert!(!deleted(&World { waiting: 1, ..used.clone() }), "awaited");
         assert!(!deleted(&World { holding: 1, ..used.clone() }), "in use");
-        assert!(!deleted(&World { last_used: Some(at(-50)), ..one_off }), "used under its name before it was created");
-        assert!(!deleted(&World { last_used: Some(at(50)), ..spec(json!({})) }), "kept by its policy");
+        let timed_out = end(at(50), Phase::Terminated, Reason::MaxDuration);
+        assert!(deleted(&World { last_end: timed_out, ..one_off.clone() }));
+        for (phase, reason) in [
+            (Phase::Terminated, Reason::AdministratorEnded),
+            (Phase::Terminated, Reason::SessionDeleted),
+            (Phase::Failed, Reason::InstanceLost),
+        ] {
+            let cut_off = end(at(50), phase, reason);
+            assert!(!deleted(&World { last_end: cut_off, ..one_off.clone() }), "{reason:?}");
+        }
+        assert!(!deleted(&World { last_end: left(-50), ..one_off }), "used under its name before it was created");
+        assert!(!deleted(&World { last_end: left(50), ..spec(json!({})) }), "kept by its policy");
         let mut tracked = used;
         Arc::make_mut(&mut tracked.workspace).annotations_mut().insert(TRACKING_KEYS[0].to_owned(), "x".to_owned());
         assert!(!deleted(&tracked), "tracked by a tool");

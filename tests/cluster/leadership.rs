@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use berth::clock::Clock;
+use berth::cluster::error::CallError;
 use berth::cluster::lease::{Contender, Leadership};
 use k8s_openapi::api::coordination::v1::Lease;
 
@@ -52,7 +53,8 @@ impl Watcher {
 }
 
 async fn acquire(contender: &mut Contender) {
-    contender.acquire(|error| assert!(error.is_conflict() || error.is_not_found(), "{error}")).await;
+    let fair = |error: &CallError| error.is_conflict() || error.is_not_found();
+    contender.acquire(|outcome| assert!(outcome.as_ref().err().is_none_or(fair), "{outcome:?}")).await;
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ struct Section {
     rows: &'static [Row],
 }
 
-const TABLE: [Section; 11] = [
+const TABLE: [Section; 12] = [
     Section { title: "Sessions", act: Act::Create("Session"), rows: session::CREATED },
     Section { title: "Workspaces", act: Act::Create("Workspace"), rows: workspace::CREATED },
     Section { title: "SessionPolicies", act: Act::Create("SessionPolicy"), rows: policy::CREATED },
@@ -73,6 +73,11 @@ const TABLE: [Section; 11] = [
         title: "What observers write into a live Session's status",
         act: Act::Edit("live", "/status"),
         rows: session::LIVE_OBSERVED,
+    },
+    Section {
+        title: "Edits of the request that a Session end",
+        act: Act::Edit("requested", "/status"),
+        rows: session::END_REQUESTED,
     },
     Section { title: "Edits of an ended Session", act: Act::Edit("ended", ""), rows: session::ENDED_EDITED },
     Section {
@@ -250,13 +255,18 @@ async fn plain_workspace(scene: &Scene) {
     scene.workspace("plain", json!({ "maxSessions": 100 })).await;
 }
 
-/// A session that lives and one that has ended, with the names that the table has for them.
+/// A session that lives, one that has ended, and one that ended on its observer's request, with the names that the table has for them.
 async fn live_and_ended(scene: &Scene) {
     let live = json!({ "keepAliveAt": "2026-01-31T12:00:00Z", "client": { "device": "laptop" } });
     scene.session("live", "plain", live).await;
     scene.session("ended", "plain", json!({ "desiredState": "Disconnected" })).await;
     scene.phase("live", Phase::Active).await;
     scene.phase("ended", Phase::Disconnected).await;
+    scene.session("requested", "plain", json!({})).await;
+    scene.phase("requested", Phase::Active).await;
+    let request = json!({ "endRequest": { "as": "Terminated", "reason": "PolicyViolation", "actor": "gateway" } });
+    scene.observe("requested", request).await.unwrap();
+    scene.phase("requested", Phase::Terminated).await;
 }
 
 /// A plain session in the same namespace, after all that was wrong.

@@ -163,6 +163,24 @@ async fn a_one_off_workspace_goes_after_a_timeout() {
 }
 
 #[tokio::test]
+async fn a_one_off_workspace_stays_after_an_administrator_has_cut_its_session_off() {
+    let scene = Scene::new("cutoff").await;
+    scene.policy("rules", json!({})).await;
+    one_off(&scene, json!({}), json!({})).await;
+    scene.session("mine", "box", json!({})).await;
+    scene.phase("mine", Phase::Active).await;
+    scene.workspace_phase("box", WorkspacePhase::InUse).await;
+    scene.patch::<Session>("mine", json!({ "spec": { "desiredState": "Terminated" } })).await;
+    scene.ended("mine", Phase::Terminated, Reason::AdministratorEnded).await;
+    scene.workspace_phase("box", WorkspacePhase::Available).await;
+    // It is launched again, and goes when that session is over.
+    scene.session("again", "box", json!({})).await;
+    scene.phase("again", Phase::Active).await;
+    scene.disconnect("again").await;
+    scene.gone::<Workspace>("box").await;
+}
+
+#[tokio::test]
 async fn a_one_off_workspace_that_was_never_used_stays() {
     let scene = Scene::new("unused").await;
     scene.policy("rules", json!({ "startTimeout": "3s" })).await;

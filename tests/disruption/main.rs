@@ -10,6 +10,8 @@ mod shared {
 
 mod node;
 mod operators;
+mod outage;
 mod restart;
+mod versions;
 
 use shared::harness;

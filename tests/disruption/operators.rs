@@ -2,32 +2,62 @@
 //! operator too many does no harm. Their lease is in the test's own namespace, so that the one which is installed
 //! goes on beside them.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use berth::api::Session;
 use berth::api::session::Phase;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Scene, status};
 
 /// An operator of this test; killed when dropped.
-struct Operator {
+pub(crate) struct Operator {
     child: Child,
     name: &'static str,
+    health: u16,
+    log: PathBuf,
 }
 
 impl Operator {
     fn start(scene: &Scene, name: &'static str) -> Self {
+        Self::start_at(scene, name, Path::new(&std::env::var_os("KUBECONFIG").unwrap()))
+    }
+
+    /// One for the cluster of this kubeconfig.
+    pub(crate) fn start_at(scene: &Scene, name: &'static str, kubeconfig: &Path) -> Self {
+        // Free a moment ago: nobody else here asks for one.
+        let health = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let log = std::env::temp_dir().join(format!("{}-{name}.log", scene.namespace));
         let child = Command::new(env!("CARGO_BIN_EXE_berth"))
             .args(["operator", "--namespace", &scene.namespace, "--identity", name])
-            .args(["--health-address", "127.0.0.1:0"])
+            .args(["--health-address", &format!("127.0.0.1:{health}")])
+            .env("KUBECONFIG", kubeconfig)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        Self { child, name }
+        Self { child, name, health, log }
+    }
+
+    /// What it answers at this path: the status, and the body. Nothing while it does not listen.
+    pub(crate) fn asked(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.health)).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    }
+
+    /// The lines that it has logged.
+    fn logged(&self) -> Vec<String> {
+        std::fs::read_to_string(&self.log).unwrap().lines().map(str::to_owned).collect()
     }
 
     /// Sends it a signal, by its own pid.
@@ -37,7 +67,7 @@ impl Operator {
     }
 
     /// Waits until it leads.
-    async fn leads(&self, scene: &Scene) {
+    pub(crate) async fn leads(&self, scene: &Scene) {
         scene
             .eventually(&format!("{} leads", self.name), || async {
                 (holder(scene).await.as_deref() == Some(self.name)).then_some(())
@@ -46,7 +76,7 @@ impl Operator {
     }
 
     /// Waits until it has exited; the code.
-    async fn exit(&mut self, scene: &Scene) -> Option<i32> {
+    pub(crate) async fn exit(&mut self, scene: &Scene) -> Option<i32> {
         let child = std::sync::Mutex::new(&mut self.child);
         let exited = || async { child.lock().unwrap().try_wait().unwrap() };
         scene.eventually("the operator exits", exited).await.code()
@@ -57,6 +87,7 @@ impl Drop for Operator {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.log);
     }
 }
 
@@ -77,6 +108,27 @@ async fn an_operator_that_is_told_to_stop_gives_the_lease_up_and_the_next_one_le
     second.leads(&scene).await;
     let lease = scene.get::<Lease>("berth-operator").await;
     assert_eq!(lease.spec.unwrap().lease_transitions, Some(1));
+}
+
+#[tokio::test]
+async fn an_operator_logs_json_and_says_whether_it_leads() {
+    let scene = Scene::new("told").await;
+    let first = Operator::start(&scene, "first");
+    first.leads(&scene).await;
+    let second = Operator::start(&scene, "second");
+    for (operator, role) in [(&first, "leader"), (&second, "standby")] {
+        let ready = || async { operator.asked("/readyz").filter(|(status, _)| *status == 200) };
+        let (_, body) = scene.eventually("it is ready", ready).await;
+        assert_eq!(body, format!("ok: {role}\n"));
+        assert_eq!(operator.asked("/livez"), Some((200, "ok\n".to_owned())));
+        assert_eq!(operator.asked("/metricz").unwrap().0, 404);
+    }
+    let lines = first.logged();
+    assert!(lines.iter().any(|line| line.contains("leading")), "{lines:?}");
+    for line in lines {
+        let line: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert!(["timestamp", "level", "target", "message"].iter().all(|field| line[field].is_string()), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ fn lines_of(folder: &str) -> Vec<(PathBuf, String)> {
     let mut files = vec![root.join(format!("{folder}.rs"))];
     collect(&root.join(folder), &mut files);
     let mut lines = Vec::new();
-    for file in files.iter().filter(|file| !file.ends_with("tests.rs")) {
+    let is_test = |file: &Path| file.ends_with("tests.rs") || file.iter().any(|part| part == "tests");
+    for file in files.iter().filter(|file| !is_test(file.strip_prefix(&root).unwrap())) {
         let text = fs::read_to_string(file).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let named = code.lines().map(str::trim).filter(|line| !line.starts_with("//"));

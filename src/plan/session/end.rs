@@ -10,7 +10,7 @@ use crate::api::duration;
 use crate::api::session::Phase;
 use crate::api::time::{Instant, floor_second};
 use crate::api::{Reason, SessionStatus, TRACKING_KEYS};
-use crate::plan::policy::{InForce, Rules};
+use crate::plan::policy::{InForce, PolicySource, Rules};
 use crate::plan::{Note, Plan, Severity, shorten};
 
 /// Ends the session at `now`, in `phase` and for `reason`.
@@ -70,7 +70,7 @@ fn is_tracked(world: &World) -> bool {
 fn keep_for(world: &World, status: &SessionStatus) -> chrono::TimeDelta {
     let held = status.policy.as_ref().and_then(|wire| InForce::from_wire(wire).ok()).map(|held| held.rules);
     let current = || match &world.policy {
-        super::PolicySource::Found(name, spec) => Rules::of(name, spec).ok(),
+        PolicySource::Found(name, spec) => Rules::of(name, spec).ok(),
         _ => None,
     };
     held.or_else(current).unwrap_or_else(Rules::built_in).keep_for

@@ -42,11 +42,11 @@ pub(super) fn waiting(world: &World, view: &View, blocker: &Blocker, now: Instan
     }
 }
 
-/// The events of a wait: one for each new cause.
+/// The events of a wait: one for each new cause that people can see go on.
 pub(super) fn wait_notes(view: &View, blocker: &Blocker) -> Vec<Note> {
     let told = condition::find(&view.before.conditions, Type::Admitted)
         .is_some_and(|admitted| admitted.reason == blocker.reason());
-    if told {
+    if told || *blocker == Blocker::TemplateUntried {
         return Vec::new();
     }
     vec![Note { severity: blocker.severity(), reason: blocker.reason().to_owned(), message: blocker.message() }]

@@ -44,10 +44,21 @@ async fn config() -> Config {
         .unwrap_or_else(|error| panic!("KUBECONFIG names no cluster ({error}): {hint}"))
 }
 
+/// A kind of namespaced objects that a test reads and writes.
+pub trait Kind: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned {}
+
+impl<K> Kind for K where K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned
+{}
+
 impl Scene {
+    /// The connection to the cluster of KUBECONFIG.
+    pub async fn client() -> Client {
+        Client::try_from(config().await).unwrap()
+    }
+
     /// A namespace beside those of other tests.
     pub async fn new(name: &str) -> Self {
-        let client = Client::try_from(config().await).unwrap();
+        let client = Self::client().await;
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let wanted =
             json!({ "metadata": { "generateName": format!("t-{name}-"), "labels": { "berth-test": "cluster" } } });
@@ -71,26 +82,12 @@ impl Scene {
     }
 
     /// Creates an object of this kind; `body` is everything but kind and namespace.
-    pub async fn create<K>(&self, body: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + serde::Serialize,
-    {
+    pub async fn create<K: Kind>(&self, body: Value) -> K {
         self.try_create(body).await.unwrap_or_else(|error| panic!("{} was refused: {error}", K::kind(&())))
     }
 
     /// As [`Scene::create`], with the API server's refusal as an answer.
-    pub async fn try_create<K>(&self, body: Value) -> Result<K, kube::Error>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + serde::Serialize,
-    {
+    pub async fn try_create<K: Kind>(&self, body: Value) -> Result<K, kube::Error> {
         // As it is written: a typed body would drop or refuse what the API server is to judge.
         let kind = json!({ "apiVersion": K::api_version(&()), "kind": K::kind(&()) });
         let body = serde_json::to_vec(&merged(kind, body)).unwrap();
@@ -115,34 +112,22 @@ impl Scene {
     }
 
     /// The object as it is now.
-    pub async fn get<K>(&self, name: &str) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
+    pub async fn get<K: Kind>(&self, name: &str) -> K {
         self.api::<K>().get(name).await.unwrap_or_else(|error| panic!("{} {name}: {error}", K::kind(&())))
     }
 
     /// The object, if it is there.
-    pub async fn find<K>(&self, name: &str) -> Option<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
+    pub async fn find<K: Kind>(&self, name: &str) -> Option<K> {
         self.api::<K>().get_opt(name).await.unwrap()
     }
 
     /// All objects of a kind.
-    pub async fn list<K>(&self) -> Vec<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
+    pub async fn list<K: Kind>(&self) -> Vec<K> {
         self.api::<K>().list(&ListParams::default()).await.unwrap().items
     }
 
     /// Merges `patch` into the object.
-    pub async fn patch<K>(&self, name: &str, patch: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
+    pub async fn patch<K: Kind>(&self, name: &str, patch: Value) -> K {
         self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap()
     }
 
@@ -166,10 +151,7 @@ impl Scene {
     }
 
     /// Deletes the object, as `kubectl delete --wait=false` does.
-    pub async fn delete<K>(&self, name: &str)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
+    pub async fn delete<K: Kind>(&self, name: &str) {
         self.api::<K>().delete(name, &DeleteParams::background()).await.unwrap();
     }
 
@@ -234,10 +216,7 @@ impl Scene {
     }
 
     /// Waits until the object is gone.
-    pub async fn gone<K>(&self, name: &str)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
+    pub async fn gone<K: Kind>(&self, name: &str) {
         let sentence = format!("{} {name} is gone", K::kind(&()));
         self.eventually(&sentence, || async { self.find::<K>(name).await.is_none().then_some(()) }).await;
     }

@@ -247,6 +247,27 @@ pub const LIVE_OBSERVED: &[Row] = &[
     },
 ];
 
+pub const END_REQUESTED: &[Row] = &[
+    Row {
+        wrong: "another reason for the end",
+        written: "status: {endRequest: {reason: IdleTimeout}}",
+        by: By::Rule,
+        says: "<nil>: Invalid value: status.endRequest is written once: the session is ending already",
+    },
+    Row {
+        wrong: "another end",
+        written: "status: {endRequest: {as: Disconnected}}",
+        by: By::Rule,
+        says: "<nil>: Invalid value: status.endRequest is written once: the session is ending already",
+    },
+    Row {
+        wrong: "the request taken back",
+        written: "status: {endRequest: null}",
+        by: By::Rule,
+        says: "<nil>: Invalid value: status.endRequest is written once: the session is ending already",
+    },
+];
+
 pub const ENDED_EDITED: &[Row] = &[
     Row {
         wrong: "a keepalive for an ended session",

@@ -207,4 +207,28 @@ pub const TEMPLATES: &[Row] = &[
         by: By::Operator,
         says: "spec.template.spec.securityContext.windowsOptions.hostProcess is not allowed: remove it",
     },
+    Row {
+        wrong: "a certificate for the instance",
+        written: "spec: {template: {spec: {volumes: [{name: id, projected: {sources: [{podCertificate: {signerName: example.org/a, keyType: ED25519}}]}}]}}}",
+        by: By::Operator,
+        says: "spec.template.spec.volumes[id].projected.podCertificate is not allowed: an instance gets no token; remove it",
+    },
+    Row {
+        wrong: "a role of SELinux",
+        written: "spec: {template: {spec: {securityContext: {seLinuxOptions: {role: system_r}}}}}",
+        by: By::Operator,
+        says: "spec.template.spec.securityContext.seLinuxOptions may not name a user, a role or a type of its own: use level, or remove it",
+    },
+    Row {
+        wrong: "a probe of another machine",
+        written: "spec: {template: {spec: {containers: [{name: main, image: box, livenessProbe: {httpGet: {host: 169.254.169.254, port: 80}}}]}}}",
+        by: By::Operator,
+        says: "spec.template.spec.containers[main].livenessProbe may not name a host: remove it, the pod itself is asked then",
+    },
+    Row {
+        wrong: "a hook on another machine",
+        written: "spec: {template: {spec: {containers: [{name: main, image: box, lifecycle: {preStop: {httpGet: {host: 169.254.169.254, port: 80}}}}]}}}",
+        by: By::Operator,
+        says: "spec.template.spec.containers[main].lifecycle.preStop may not name a host: remove it, the pod itself is asked then",
+    },
 ];

@@ -4,6 +4,7 @@ use berth::api::session::Phase;
 use berth::api::workspace::WorkspacePhase;
 use berth::api::{Reason, Session, Workspace};
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use serde_json::json;
 
 use crate::harness::{Scene, phase, status};
@@ -73,7 +74,8 @@ async fn of_many_launches_at_once_no_more_run_than_there_are_slots() {
         scene.workspace_phase("box", WorkspacePhase::InUse).await;
         assert_eq!(scene.get::<Workspace>("box").await.status.unwrap().active_sessions, Some(2));
         for session in active {
-            scene.disconnect(session.metadata.name.as_deref().unwrap()).await;
+            scene.disconnect(&session.name_any()).await;
+            scene.phase(&session.name_any(), Phase::Disconnected).await;
         }
     }
     scene.workspace_phase("box", WorkspacePhase::Available).await;

@@ -2,12 +2,12 @@
 
 use berth::api::condition::{Status, Type};
 use berth::api::session::Phase;
-use berth::api::{Reason, Session};
+use berth::api::{Reason, Session, Workspace};
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use crate::harness::{Scene, pod_spec, status};
+use crate::harness::{Scene, pod_spec, status, workspace_spec};
 
 /// A Workspace of pods with something wrong, and a session on it under a short start timeout.
 async fn troubled(scene: &Scene, pod: Value, timeout: &str) {
@@ -117,4 +117,27 @@ async fn a_session_is_active_only_when_its_pod_is_ready() {
     assert_eq!((Some(instance.pod), Some(instance.uid)), (pod.metadata.name.clone(), pod.metadata.uid.clone()));
     assert_eq!(status(&active).url, Some(format!("http://{}:8080", instance.ip.unwrap())));
     scene.event("mine", "Active").await;
+}
+
+#[tokio::test]
+async fn a_session_that_comes_together_with_a_wrong_workspace_waits_for_the_mend() {
+    let scene = Scene::new("together").await;
+    // The API server refuses the port, which our own check lets pass.
+    let wrong =
+        workspace_spec(json!({ "template": { "spec": pod_spec(json!({ "ports": [{ "containerPort": 0 }] })) } }));
+    let (workspace, session) = tokio::join!(
+        scene.create::<Workspace>(json!({ "metadata": { "name": "box" }, "spec": wrong })),
+        scene.session("mine", "box", json!({})),
+    );
+    assert_eq!(session.spec.workspace_ref.name.to_string(), workspace.name_any());
+    scene
+        .eventually("the refusal is told", || async {
+            let admitted = scene.condition("mine", Type::Admitted, Status::False).await;
+            (admitted.reason == "TemplateInvalid").then_some(())
+        })
+        .await;
+    let mended = json!({ "spec": { "template": { "spec": pod_spec(json!({})) } } });
+    scene.patch::<Workspace>("box", mended).await;
+    scene.phase("mine", Phase::Active).await;
+    assert_eq!(scene.seen("mine").phases(), [Phase::Pending, Phase::Starting, Phase::Active]);
 }

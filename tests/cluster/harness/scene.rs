@@ -96,9 +96,13 @@ impl Scene {
         self.client.request(request).await
     }
 
-    /// A Workspace of pods that become ready at once; `more` goes over its spec.
+    /// A Workspace of pods that become ready at once, as the operator has looked at it; `more` goes over its spec.
     pub async fn workspace(&self, name: &str, more: Value) -> Workspace {
-        self.create(json!({ "metadata": { "name": name }, "spec": workspace_spec(more) })).await
+        self.create::<Workspace>(json!({ "metadata": { "name": name }, "spec": workspace_spec(more) })).await;
+        self.eventually(&format!("Workspace {name} was looked at"), || async {
+            self.find::<Workspace>(name).await.filter(|workspace| workspace.status.is_some())
+        })
+        .await
     }
 
     /// A SessionPolicy.

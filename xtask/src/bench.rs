@@ -70,6 +70,8 @@ pub fn main(args: &Args) -> Result<ExitCode> {
         println!("{name}");
         for Figure { name, unit, value, budget } in &figures {
             let verdict = if value <= budget { "" } else { "  MISSED" };
+            // Adding nothing makes a zero that would be printed with a sign.
+            let value = value + 0.0;
             println!("  {name:<58} {value:>9.2} {unit:<9} budget {budget:>7.2}{verdict}");
         }
         missed += figures.iter().filter(|figure| figure.value > figure.budget).count();

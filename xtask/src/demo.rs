@@ -72,7 +72,7 @@ pub fn run(cache: &Cache, check: bool) -> Result<()> {
     say.truth(&format!("{leader} runs in {} and leads", install::NAMESPACE));
     fill(&layout)?;
     let feed = Feed::start(&layout, NAMESPACE, say)?;
-    let mut stage = Stage { layout: &layout, say, check, root: root()?, feed };
+    let mut stage = Stage { layout: &layout, say, check, root: root(), feed };
     if let Err(error) = acts::all(&mut stage) {
         stage.diagnose();
         return Err(error);
@@ -100,7 +100,7 @@ fn fill(layout: &Layout) -> Result<()> {
         })?;
     }
     step("examples/: applying", || {
-        let examples = root()?.join("examples");
+        let examples = root().join("examples");
         let folder = examples.to_str().context("the repository's path is not UTF-8")?;
         // As a person applies them, who may do so again after this.
         kubectl(&["apply", "-f", folder])?;

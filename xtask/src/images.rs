@@ -110,8 +110,8 @@ impl Image {
         }
     }
 
-    fn folder(self) -> Result<PathBuf> {
-        Ok(compile::root()?.join("images").join(self.name()))
+    fn folder(self) -> PathBuf {
+        compile::root().join("images").join(self.name())
     }
 }
 
@@ -203,7 +203,7 @@ fn copy_context(image: Image, binary: Option<&Path>, context: &Path) -> Result<(
     if context.exists() {
         fs::remove_dir_all(context)?;
     }
-    let source = image.folder()?;
+    let source = image.folder();
     for file in files(&source)? {
         let to = context.join(&file);
         copy(&source.join(&file), &to)?;
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn every_image_has_a_dockerfile_that_names_its_base() -> Result<()> {
         for image in Image::value_variants() {
-            let file = image.folder()?.join("Dockerfile");
+            let file = image.folder().join("Dockerfile");
             let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let base = format!("FROM {}", image.base().short_name());
             assert!(text.lines().any(|line| line.starts_with(&base)), "{} has no `{base}`", file.display());

@@ -179,7 +179,7 @@ fn deny(runner: &Runner) -> Result<Outcome> {
             root,
         ])?;
     }
-    let root = compile::root()?;
+    let root = compile::root();
     let deny = || Run::new(&deny).dir(&root);
     runner.run(deny().args(["check", "bans", "licenses", "sources"]))?;
     if !deny().args(["fetch", "db"]).succeeds() {
@@ -195,7 +195,7 @@ impl Runner {
     }
 
     fn cargo<const N: usize, A: AsRef<OsStr>>(&self, args: [A; N]) -> Result<Outcome> {
-        self.run(compile::cargo(&self.cache)?.args(args))
+        self.run(compile::cargo(&self.cache).args(args))
     }
 
     /// A suite on the cluster.

@@ -5,6 +5,7 @@
 
 use super::layout::KUBERNETES;
 use crate::cache::Cache;
+use crate::compile;
 use crate::run::{Run, step};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -153,13 +154,7 @@ const STAGES: [&str; 9] = [
 ];
 
 fn source(module: &str) -> PathBuf {
-    repository().join("testbed").join("tools").join(module)
-}
-
-/// The clone that this program was built from.
-pub fn repository() -> PathBuf {
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    Path::new(&manifest).parent().map(Path::to_path_buf).unwrap_or_default()
+    compile::root().join("testbed").join("tools").join(module)
 }
 
 fn go_is_installed() -> Result<()> {

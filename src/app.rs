@@ -42,6 +42,7 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
         leadership: contender.leadership(),
         clock,
     };
+    let publisher = cluster.publisher.clone();
     let watches = WatchHealth::default();
     let health = Health { watches: watches.clone(), leadership: contender.leadership() };
     let mut admin = tokio::spawn(admin::serve(settings.health_address, health));
@@ -74,6 +75,8 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
     if tokio::time::timeout(cluster::error::CALL_TIMEOUT * 2, work).await.is_err() {
         tracing::warn!("some work did not finish in time");
     }
+    // What was told of the last steps, while there is time before the lease.
+    let _ = tokio::time::timeout(cluster::error::CALL_TIMEOUT, publisher.finish()).await;
     contender.release().await;
     watching.abort();
     Ok(())

@@ -10,6 +10,7 @@ pub mod lease;
 pub mod memory;
 pub mod observe;
 pub mod publish;
+pub mod unreadable;
 pub mod watch;
 
 use std::sync::Arc;

@@ -293,6 +293,9 @@ pub struct PolicyInForce {
     pub warn_before: Duration,
     /// `startTimeout`.
     pub start_timeout: Duration,
+    /// `queueTimeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_timeout: Option<Duration>,
     /// `alertAfter`.
     pub alert_after: Duration,
     /// `history.keepFor`.

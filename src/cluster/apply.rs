@@ -301,23 +301,19 @@ async fn try_template(
                 return Ok(());
             }
             Err(error) => {
-                let forbidden = violates_security(&error);
-                let trial = |again| match forbidden {
-                    true => Trial::Forbidden(again, error.words()),
-                    false => Trial::Undecided(again, error.words()),
+                let trial = match error.is_denial() {
+                    true => Trial::Forbidden,
+                    false => Trial::Undecided,
                 };
-                cluster.memory.tried_for_now(&uid, generation, cluster.clock.now(), trial);
+                cluster
+                    .memory
+                    .tried_for_now(&uid, generation, cluster.clock.now(), |again| trial(again, error.words()));
                 return Ok(());
             }
         }
     }
     cluster.memory.tried(&uid, generation, Trial::Accepted);
     Ok(())
-}
-
-/// Whether the namespace's Pod Security admission refused the pod; other prohibitions, such as a quota, pass.
-fn violates_security(error: &CallError) -> bool {
-    error.code() == Some(403) && error.words().contains("violates PodSecurity")
 }
 
 /// Deletes what `params` allow; returns the object as it stands if it goes by and by. One that is gone already, or

@@ -65,12 +65,27 @@ where
     /// The newest resource version that the watch has brought: what is absent and older was deleted.
     position: u64,
     index: HashMap<String, HashSet<ObjectRef<K>>>,
-    /// Objects that stand and cannot be read, with the reason. What was known of one before is kept: it still holds
-    /// what it held.
-    unreadable: HashMap<ObjectRef<K>, String>,
-    /// What was written while a list is under way, which may be older.
-    meanwhile: Option<Vec<K>>,
+    /// Objects that stand and cannot be read. What was known of one before is kept: it still holds what it held.
+    unreadable: HashMap<ObjectRef<K>, WhyUnreadable>,
+    /// What came while a list is under way.
+    listing: Option<Listing<K>>,
     key: fn(&K) -> Option<String>,
+}
+
+struct Listing<K: Resource<DynamicType = ()>> {
+    /// What we wrote, which may be newer than the list.
+    written: Vec<K>,
+    /// What the list has that cannot be read.
+    unreadable: HashMap<ObjectRef<K>, WhyUnreadable>,
+}
+
+/// An object that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WhyUnreadable {
+    /// Its uid.
+    pub uid: String,
+    /// Why it cannot be read.
+    pub error: String,
 }
 
 impl<K> Cache<K>
@@ -88,7 +103,7 @@ where
                 position: 0,
                 index: HashMap::new(),
                 unreadable: HashMap::new(),
-                meanwhile: None,
+                listing: None,
                 key,
             })),
         }
@@ -107,13 +122,28 @@ where
     /// Why the object of this name cannot be read, if it stands and cannot be.
     pub fn why_unreadable(&self, namespace: &str, name: &str) -> Option<String> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.unreadable.get(&ObjectRef::new(name).within(namespace)).cloned()
+        inner.unreadable.get(&ObjectRef::new(name).within(namespace)).map(|why| why.error.clone())
     }
 
-    /// Takes in an object that cannot be read.
-    pub fn take_unreadable(&self, object: &InvalidObject) {
+    /// The objects of this namespace that cannot be read and of which nothing was known before.
+    pub fn unknown_in(&self, namespace: &str) -> Vec<WhyUnreadable> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = |object: &&ObjectRef<K>| object.namespace.as_deref() == Some(namespace);
+        let unknown = inner.unreadable.keys().filter(here).filter(|object| self.reader.get(object).is_none());
+        unknown.filter_map(|object| inner.unreadable.get(object).cloned()).collect()
+    }
+
+    /// Takes in an object that cannot be read; whether that is news.
+    pub fn take_unreadable(&self, object: &InvalidObject) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.unreadable.insert(reference(&object.metadata), object.error.clone());
+        let why = WhyUnreadable { uid: object.metadata.uid.clone().unwrap_or_default(), error: object.error.clone() };
+        let reference = reference(&object.metadata);
+        let is_news = inner.unreadable.get(&reference) != Some(&why);
+        if let Some(listing) = &mut inner.listing {
+            listing.unreadable.insert(reference.clone(), why.clone());
+        }
+        inner.unreadable.insert(reference, why);
+        is_news
     }
 
     /// Takes in that an object which cannot be read is gone; returns what was known of it before.
@@ -155,8 +185,7 @@ where
             // A list replaces everything, also where the versions went backward, as after a restored etcd.
             Event::Init => {
                 inner.position = 0;
-                inner.meanwhile = Some(Vec::new());
-                inner.unreadable.clear();
+                inner.listing = Some(Listing { written: Vec::new(), unreadable: HashMap::new() });
                 inner.writer.apply_watcher_event(event);
             }
             Event::InitApply(object) => {
@@ -164,12 +193,21 @@ where
                 inner.writer.apply_watcher_event(event);
             }
             Event::InitDone => {
+                let Listing { written, unreadable } =
+                    inner.listing.take().unwrap_or_else(|| Listing { written: Vec::new(), unreadable: HashMap::new() });
+                // The list replaces what was known, but for what stands and cannot be read any more.
+                for known in unreadable.keys().filter_map(|object| self.reader.get(object)) {
+                    inner.writer.apply_watcher_event(&Event::InitApply(known.as_ref().clone()));
+                }
+                inner.unreadable = unreadable;
                 inner.writer.apply_watcher_event(event);
                 inner.index.clear();
                 for object in self.reader.state() {
                     inner.add_index(&object);
                 }
-                for object in inner.meanwhile.take().unwrap_or_default() {
+                // What was going and is not in the list has gone: no event would come to say so.
+                let stands = |object: &K| object.meta().deletion_timestamp.is_none() || self.known(object).is_some();
+                for object in written.into_iter().filter(stands) {
                     self.take_own(&mut inner, object);
                 }
             }
@@ -180,8 +218,8 @@ where
     /// brought was deleted since, and one without finalizers that is being deleted is gone.
     pub fn own(&self, object: K) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(meanwhile) = &mut inner.meanwhile {
-            meanwhile.push(object.clone());
+        if let Some(listing) = &mut inner.listing {
+            listing.written.push(object.clone());
         }
         self.take_own(&mut inner, object);
     }
@@ -302,12 +340,45 @@ mod tests {
         let metadata =
             ObjectMeta { name: Some("p".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
         let object = InvalidObject { error: "no such phase".to_owned(), metadata };
-        stores.pods.take_unreadable(&object);
+        assert!(stores.pods.take_unreadable(&object));
         assert_eq!(stores.pods.why_unreadable("n", "p").as_deref(), Some("no such phase"));
         assert_eq!(stores.pods.under("s").len(), 1);
+        // Also over a list, which has it and cannot read it.
+        stores.pods.take(&Event::Init);
+        assert!(stores.pods.why_unreadable("n", "p").is_some(), "before the list was read");
+        assert!(!stores.pods.take_unreadable(&object), "no news");
+        stores.pods.take(&Event::InitDone);
+        assert_eq!((stores.pods.why_unreadable("n", "p").is_some(), stores.pods.under("s").len()), (true, 1));
+        assert!(stores.pods.unknown_in("n").is_empty());
         assert!(stores.pods.forget(&object.metadata).is_some());
         assert_eq!((stores.pods.why_unreadable("n", "p"), seen(&stores)), (None, None));
         assert!(stores.pods.under("s").is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_read_and_is_in_no_list_any_more_is_gone() {
+        let stores = Stores::default();
+        stores.pods.take(&Event::Apply(pod("10", "s")));
+        let metadata =
+            ObjectMeta { name: Some("p".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
+        stores.pods.take_unreadable(&InvalidObject { error: "no such phase".to_owned(), metadata });
+        stores.pods.take(&Event::Init);
+        stores.pods.take(&Event::InitDone);
+        assert_eq!((stores.pods.why_unreadable("n", "p"), seen(&stores)), (None, None));
+    }
+
+    #[test]
+    fn what_we_deleted_during_a_list_that_lacks_it_is_gone() {
+        let stores = Stores::default();
+        stores.pods.take(&Event::Apply(pod("3", "s")));
+        stores.pods.take(&Event::Init);
+        let mut going = pod("9", "s");
+        going.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Default::default()));
+        going.metadata.deletion_grace_period_seconds = Some(30);
+        stores.pods.own(going);
+        stores.pods.take(&Event::InitDone);
+        assert_eq!(seen(&stores), None);
     }
 
     #[test]

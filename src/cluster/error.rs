@@ -29,8 +29,8 @@ pub enum CallError {
         /// Why not.
         error: serde_json::Error,
     },
-    /// Making or reaching the instance failed; the planner has been told, and decides anew.
-    #[error("the instance could not be made or reached")]
+    /// What was tried, the instance or a template, gave an answer that the planner has to decide on.
+    #[error("there is something new to decide on")]
     Attempt,
 }
 
@@ -45,9 +45,16 @@ impl CallError {
         self.code() == Some(404)
     }
 
-    /// Whether the API server refuses the object as it is, now and later.
+    /// Whether the API server refuses the object for what it is, now and later.
     pub fn is_refusal(&self) -> bool {
-        matches!(self.code(), Some(400 | 422))
+        matches!(self.code(), Some(400 | 422)) && !self.is_denial()
+    }
+
+    /// Whether something beside the object stands against it, which may change: the namespace's Pod Security
+    /// level, an admission policy or a webhook. A policy's denial has the same code as an invalid object.
+    pub fn is_denial(&self) -> bool {
+        let says = |words: &str| matches!(self, Self::Api(kube::Error::Api(status)) if status.message.contains(words));
+        says("violates PodSecurity") || says("denied request") || says("denied the request")
     }
 
     /// The API server's own words, or ours.

@@ -18,7 +18,7 @@ const LOOKS: Backoff = Backoff { first: Duration::from_millis(50), last: Duratio
 const ATTEMPTS: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(30) };
 /// The delays between trials of a template that something outside it stands against: a quota, a namespace's label.
 /// Nobody tells us when that changes.
-const TRIALS: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(600) };
+const TRIALS: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(120) };
 /// The least time between two writes of one Workspace's status.
 const PACE: Duration = Duration::from_secs(1);
 
@@ -166,7 +166,8 @@ impl Memory {
         (known.generation, known.trial, known.failed_trials) = (generation, trial, 0);
     }
 
-    /// Remembers what the API server said for now: `trial` is given when it is to be asked again.
+    /// Remembers what the API server said for now: `trial` is given when it is to be asked again. A denial stands until
+    /// there is another answer: none is none.
     pub fn tried_for_now(
         &self,
         uid: &str,
@@ -177,9 +178,13 @@ impl Memory {
         let mut workspaces = lock(&self.workspaces);
         let known = workspaces.entry(uid.to_owned()).or_default();
         if known.generation != generation {
-            (known.generation, known.failed_trials) = (generation, 0);
+            (known.generation, known.trial, known.failed_trials) = (generation, Trial::NotMade, 0);
         }
-        known.trial = trial(now + TRIALS.next(&mut known.failed_trials));
+        let again = now + TRIALS.next(&mut known.failed_trials);
+        known.trial = match (trial(again), &known.trial) {
+            (Trial::Undecided(..), Trial::Forbidden(_, why)) => Trial::Forbidden(again, why.clone()),
+            (trial, _) => trial,
+        };
     }
 
     /// How long a write of the Workspace's status must still wait; nothing means that it may be made now, and
@@ -253,6 +258,8 @@ mod tests {
         assert_eq!(later(&memory, 1), Trial::Undecided(now + TRIALS.first, String::new()));
         assert_eq!(later(&memory, 1), Trial::Undecided(now + TRIALS.first * 2, String::new()));
         assert_eq!(memory.trial("w", Some(2)), Trial::NotMade);
+        memory.tried_for_now("w", Some(1), now, |again| Trial::Forbidden(again, "label".to_owned()));
+        assert!(matches!(later(&memory, 1), Trial::Forbidden(_, why) if why == "label"), "no answer takes none back");
         assert_eq!(later(&memory, 2), Trial::Undecided(now + TRIALS.first, String::new()));
     }
 }

@@ -12,8 +12,8 @@ use super::cache::workspace_key;
 use super::error::{CallError, bounded, optional};
 use crate::api::condition::{self, Type};
 use crate::api::session::Phase;
-use crate::api::time::from_wire;
-use crate::api::{Session, USER_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
+use crate::api::time::{Instant, from_wire};
+use crate::api::{Session, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::admission::{self, Rival};
 use crate::plan::pod::belongs;
 use crate::plan::policy::PolicySource;
@@ -28,7 +28,7 @@ pub struct Evidence {
     /// The instance's pod, which the watch does not see because somebody took its labels.
     unlabelled: Option<Arc<Pod>>,
     volume_holder: Option<String>,
-    workspace_unread: bool,
+    workspace_unread: Option<String>,
 }
 
 /// Asks the API server what the caches cannot prove about `session`.
@@ -37,11 +37,12 @@ pub struct Evidence {
 /// When the API server does not answer: then nothing is concluded.
 pub async fn evidence(cluster: &Cluster, session: &Session) -> Result<Evidence, CallError> {
     let mut evidence = Evidence::default();
-    let Some(status) = &session.status else { return volume_evidence(cluster, session, evidence).await };
-    if status.ended_at.is_some() {
+    let ended = session.status.as_ref().is_some_and(|status| status.ended_at.is_some());
+    if ended {
         return Ok(evidence);
     }
     evidence.workspace_unread = workspace_unread(cluster, session).await?;
+    let Some(status) = &session.status else { return volume_evidence(cluster, session, evidence).await };
     match (&status.instance, status.phase) {
         (Some(instance), _) => {
             let uid = session.uid().unwrap_or_default();
@@ -60,18 +61,22 @@ pub async fn evidence(cluster: &Cluster, session: &Session) -> Result<Evidence, 
     }
 }
 
-/// Whether the Workspace that the session was launched from stands although no cache holds it: one that cannot be
-/// read is not gone.
-async fn workspace_unread(cluster: &Cluster, session: &Session) -> Result<bool, CallError> {
+/// Why the Workspace that the session was launched from is not known although it stands: one that cannot be read
+/// is not gone.
+async fn workspace_unread(cluster: &Cluster, session: &Session) -> Result<Option<String>, CallError> {
     let namespace = session.namespace().unwrap_or_default();
     let name = session.spec.workspace_ref.name.as_str();
+    if let Some(why) = cluster.stores.workspaces.why_unreadable(&namespace, name) {
+        return Ok(Some(format!("it cannot be read: {why}")));
+    }
     let known = session.status.as_ref().and_then(|status| status.workspace.as_ref());
     let Some(known) = known.filter(|_| cluster.stores.workspaces.get(&namespace, name).is_none()) else {
-        return Ok(false);
+        return Ok(None);
     };
     let api: Api<Workspace> = Api::namespaced(cluster.client.clone(), &namespace);
     let stands = optional(api.get_metadata(name)).await?;
-    Ok(stands.is_some_and(|it| it.uid().as_ref() == Some(&known.uid) && it.metadata.deletion_timestamp.is_none()))
+    let same = stands.filter(|it| it.uid().as_ref() == Some(&known.uid) && it.metadata.deletion_timestamp.is_none());
+    Ok(same.map(|_| "it has not been seen yet".to_owned()))
 }
 
 /// For a launch with retained volumes: whether a pod still uses them, going ones included. That none does is asked
@@ -106,7 +111,9 @@ async fn volume_evidence(cluster: &Cluster, session: &Session, mut evidence: Evi
 pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) -> World {
     let namespace = session.namespace().unwrap_or_default();
     let uid = session.uid().unwrap_or_default();
-    let workspace = cluster.stores.workspaces.get(&namespace, session.spec.workspace_ref.name.as_str());
+    let known = cluster.stores.workspaces.get(&namespace, session.spec.workspace_ref.name.as_str());
+    // What was known of one that cannot be read any more may be untrue by now.
+    let workspace = known.filter(|_| evidence.workspace_unread.is_none());
     let mut pods: Vec<Arc<Pod>> =
         cluster.stores.pods.under(&uid).into_iter().filter(|pod| belongs(pod, &uid)).collect();
     pods.extend(evidence.unlabelled.clone());
@@ -121,7 +128,7 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         pods,
         instance_gone: evidence.instance_gone,
         volume_holder: evidence.volume_holder.clone(),
-        workspace_unread: evidence.workspace_unread,
+        workspace_unread: evidence.workspace_unread.clone(),
         attempt: cluster.memory.attempt(&uid),
         workspace,
         session,
@@ -145,10 +152,18 @@ fn policy(cluster: &Cluster, workspace: Option<&Workspace>) -> PolicySource {
     }
 }
 
-/// The other live sessions of the session's Workspace.
+/// The other live sessions of the session's Workspace, those included that cannot be read and have a pod.
 fn rivals(cluster: &Cluster, session: &Session) -> Vec<Rival> {
-    let key = workspace_key(&session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str());
-    let all = cluster.stores.sessions.under(&key);
+    let namespace = session.namespace().unwrap_or_default();
+    let workspace = session.spec.workspace_ref.name.as_str();
+    let unknown = unknown_holders(cluster, &namespace, workspace).into_iter().map(|uid| Rival {
+        created: Instant::default(),
+        uid,
+        user: String::new(),
+        admitted: true,
+        aside: false,
+    });
+    let all = cluster.stores.sessions.under(&workspace_key(&namespace, workspace));
     all.iter()
         .filter(|other| other.uid() != session.uid() && is_live(other))
         .map(|other| Rival {
@@ -158,7 +173,16 @@ fn rivals(cluster: &Cluster, session: &Session) -> Vec<Rival> {
             admitted: is_admitted(cluster, other),
             aside: other.status.as_ref().is_some_and(|status| admission::is_aside(&status.conditions)),
         })
+        .chain(unknown)
         .collect()
+}
+
+/// The uids of Sessions that cannot be read, that nothing was known of before, and that have a pod of this Workspace.
+fn unknown_holders(cluster: &Cluster, namespace: &str, workspace: &str) -> Vec<String> {
+    let of_workspace =
+        |pod: &Arc<Pod>| pod.annotations().get(WORKSPACE_ANNOTATION).is_some_and(|name| name == workspace);
+    let unknown = cluster.stores.sessions.unknown_in(namespace).into_iter().map(|session| session.uid);
+    unknown.filter(|uid| cluster.stores.pods.under(uid).iter().any(of_workspace)).collect()
 }
 
 fn is_live(session: &Session) -> bool {
@@ -176,15 +200,16 @@ pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::Wor
     let namespace = workspace.namespace().unwrap_or_default();
     let sessions = cluster.stores.sessions.under(&workspace_key(&namespace, &workspace.name_any()));
     let (live, ended): (Vec<_>, Vec<_>) = sessions.iter().partition(|session| is_live(session));
-    let holding = live.iter().filter(|session| is_admitted(cluster, session)).count();
+    let admitted = live.iter().filter(|session| is_admitted(cluster, session)).count();
+    let unknown = unknown_holders(cluster, &namespace, &workspace.name_any()).len();
     let end = |session: &Arc<Session>| {
         let status = session.status.as_ref().filter(|status| status.ready_at.is_some())?;
         let phase = status.phase.filter(|phase| phase::is_ended(*phase))?;
         Some(LastEnd { at: status.ended_at?, phase, reason: status.reason? })
     };
     workspace::World {
-        holding,
-        waiting: live.len() - holding,
+        holding: admitted + unknown,
+        waiting: live.len() - admitted,
         last_end: ended.into_iter().filter_map(end).max_by_key(|end| end.at),
         policy: policy(cluster, Some(&workspace)),
         trial: cluster.memory.trial(&workspace.uid().unwrap_or_default(), workspace.metadata.generation),

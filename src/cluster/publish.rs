@@ -1,9 +1,11 @@
 //! Events: what a plan has to tell people. They are best effort, as Kubernetes has it: a failure to publish one
 //! never fails a plan.
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio_util::task::TaskTracker;
 
 use super::error::bounded;
 use crate::api::EVENT_REPORTER;
@@ -13,18 +15,35 @@ use crate::plan::{Note, Severity, shorten};
 #[derive(Clone)]
 pub struct Publisher {
     recorder: Recorder,
+    under_way: TaskTracker,
 }
 
 impl Publisher {
     /// A publisher that reports under this pod's name.
     pub fn new(client: Client, instance: &str) -> Self {
         let reporter = Reporter { controller: EVENT_REPORTER.to_owned(), instance: Some(instance.to_owned()) };
-        Self { recorder: Recorder::new(client, reporter) }
+        Self { recorder: Recorder::new(client, reporter), under_way: TaskTracker::new() }
     }
 
     /// Publishes `notes` about `object`.
     pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, notes: &[Note]) {
-        let reference = object.object_ref(&());
+        self.publish_about(&object.object_ref(&()), notes).await;
+    }
+
+    /// Publishes `notes` about `object` without holding the caller up.
+    pub fn publish_beside<K: Resource<DynamicType = ()>>(&self, object: &K, notes: Vec<Note>) {
+        let (publisher, reference) = (self.clone(), object.object_ref(&()));
+        self.under_way.spawn(async move { publisher.publish_about(&reference, &notes).await });
+    }
+
+    /// Waits until what is being published beside others is published.
+    pub async fn finish(&self) {
+        self.under_way.close();
+        self.under_way.wait().await;
+    }
+
+    /// Publishes `notes` about the object that `reference` names.
+    pub async fn publish_about(&self, reference: &ObjectReference, notes: &[Note]) {
         for note in notes {
             let event = Event {
                 type_: match note.severity {
@@ -36,7 +55,7 @@ impl Publisher {
                 action: "Reconcile".to_owned(),
                 secondary: None,
             };
-            if let Err(error) = bounded(self.recorder.publish(&event, &reference)).await {
+            if let Err(error) = bounded(self.recorder.publish(&event, reference)).await {
                 tracing::debug!(%error, reason = note.reason, "event not published");
             }
         }

@@ -19,14 +19,15 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use super::Cluster;
 use super::cache::{Cache, workspace_key};
 use super::health::WatchHealth;
-use super::{Cluster, apply};
+use super::unreadable::{self, Unreadable};
 use crate::api::{
-    MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_FINALIZER, Session, SessionPolicy, SessionStatus,
-    WORKSPACE_ANNOTATION, Workspace,
+    MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, Session, SessionPolicy, SessionStatus, WORKSPACE_ANNOTATION,
+    Workspace,
 };
-use crate::plan::{Note, Severity, admission};
+use crate::plan::admission;
 
 /// Where the names of objects go that must be looked at again. Closed on a replica that only stands by.
 #[derive(Clone, Default)]
@@ -78,12 +79,13 @@ impl Queues {
 /// Watches all kinds until the process ends.
 pub async fn run(cluster: Cluster, health: WatchHealth) {
     let client = &cluster.client;
+    let (handed_in, unreadable) = unreadable::channel();
     let managed = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
     let sessions = watch(
         "Session",
         Api::all(client.clone()),
         watcher::Config::default(),
-        &cluster,
+        &handed_in,
         &cluster.stores.sessions,
         &health,
         |change| {
@@ -94,7 +96,7 @@ pub async fn run(cluster: Cluster, health: WatchHealth) {
         "Workspace",
         Api::all(client.clone()),
         watcher::Config::default(),
-        &cluster,
+        &handed_in,
         &cluster.stores.workspaces,
         &health,
         |change| {
@@ -105,17 +107,18 @@ pub async fn run(cluster: Cluster, health: WatchHealth) {
         "SessionPolicy",
         Api::all(client.clone()),
         watcher::Config::default(),
-        &cluster,
+        &handed_in,
         &cluster.stores.policies,
         &health,
         |change| {
             policy_changed(&cluster, change);
         },
     );
-    let pods = watch("Pod", Api::all(client.clone()), managed, &cluster, &cluster.stores.pods, &health, |change| {
+    let pods = watch("Pod", Api::all(client.clone()), managed, &handed_in, &cluster.stores.pods, &health, |change| {
         pod_changed(&cluster, change);
     });
-    futures::join!(sessions, workspaces, policies, pods);
+    let telling = unreadable::run(cluster.clone(), handed_in.clone(), unreadable);
+    futures::join!(sessions, workspaces, policies, pods, telling);
 }
 
 /// What a watch brought, after its cache has taken it in.
@@ -134,7 +137,7 @@ async fn watch<K>(
     kind: &'static str,
     api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
-    cluster: &Cluster,
+    handed_in: &unreadable::Sender,
     cache: &Cache<K>,
     health: &WatchHealth,
     mut changed: impl FnMut(Change<'_, K>),
@@ -157,13 +160,18 @@ async fn watch<K>(
         };
         let event = match read(event) {
             Ok(event) => event,
-            Err(Unreadable { object, gone: false }) => {
-                tell_unreadable::<K>(kind, &object, cluster);
-                cache.take_unreadable(&object);
+            Err(Refused { object, gone: false }) => {
+                let is_news = cache.take_unreadable(&object);
+                if is_news {
+                    let (meta, error) = (&object.metadata, &object.error);
+                    tracing::error!(kind, object = meta.name, namespace = meta.namespace, error, "cannot be read");
+                }
                 changed(Change::Unreadable(&object.metadata));
+                let reference = unreadable::reference::<K>(&object);
+                let _ = handed_in.unbounded_send(Unreadable { reference, object: *object, is_news });
                 continue;
             }
-            Err(Unreadable { object, gone: true }) => {
+            Err(Refused { object, gone: true }) => {
                 match cache.forget(&object.metadata) {
                     Some(known) => changed(Change::Gone(&known)),
                     None => changed(Change::Unreadable(&object.metadata)),
@@ -185,13 +193,13 @@ async fn watch<K>(
 }
 
 /// An event about an object that cannot be read.
-struct Unreadable {
+struct Refused {
     object: Box<InvalidObject>,
     gone: bool,
 }
 
 /// The event with an object that can be read, without what no decision needs.
-fn read<K>(event: Event<DeserializeGuard<K>>) -> Result<Event<K>, Unreadable>
+fn read<K>(event: Event<DeserializeGuard<K>>) -> Result<Event<K>, Refused>
 where
     K: Resource<DynamicType = ()>,
 {
@@ -203,25 +211,9 @@ where
         Event::Init => return Ok(Event::Init),
         Event::InitDone => return Ok(Event::InitDone),
     };
-    let mut object = guard.0.map_err(|object| Unreadable { object: Box::new(object), gone })?;
+    let mut object = guard.0.map_err(|object| Refused { object: Box::new(object), gone })?;
     object.meta_mut().managed_fields = None;
     Ok(wrap(object))
-}
-
-/// Tells about an object that cannot be read; it stops nobody else.
-fn tell_unreadable<K>(kind: &'static str, object: &InvalidObject, cluster: &Cluster)
-where
-    K: Resource<DynamicType = ()> + Send + Sync + 'static,
-    DeserializeGuard<K>: Resource<DynamicType = ()>,
-{
-    let (meta, error) = (&object.metadata, &object.error);
-    tracing::error!(kind, object = meta.name, namespace = meta.namespace, error, "object cannot be read");
-    if cluster.leadership.holds() {
-        let note =
-            Note { severity: Severity::Warning, reason: "Unreadable".to_owned(), message: format!("ignored: {error}") };
-        let (publisher, about) = (cluster.publisher.clone(), DeserializeGuard::<K>(Err(object.clone())));
-        tokio::spawn(async move { publisher.publish(&about, &[note]).await });
-    }
 }
 
 fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
@@ -236,7 +228,7 @@ fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
             cluster.memory.forget_session(&session.uid().unwrap_or_default());
             (session, true)
         }
-        Change::Unreadable(session) => return unreadable_session(cluster, session),
+        Change::Unreadable(_) => return,
         Change::All => return everything(cluster),
     };
     let (namespace, workspace) = (session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str());
@@ -246,20 +238,6 @@ fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
     }
 }
 
-/// A Session that cannot be read and is being deleted is let go of.
-fn unreadable_session(cluster: &Cluster, session: &ObjectMeta) {
-    let held = session.finalizers.iter().flatten().any(|name| name == SESSION_FINALIZER);
-    if session.deletion_timestamp.is_none() || !held || !cluster.leadership.holds() {
-        return;
-    }
-    let (cluster, session) = (cluster.clone(), session.clone());
-    tokio::spawn(async move {
-        if let Err(error) = apply::let_go(&cluster, &session).await {
-            tracing::warn!(namespace = session.namespace, object = session.name, %error, "not let go of");
-        }
-    });
-}
-
 fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
     let (workspace, gone) = match change {
         Change::Is(workspace) => (workspace, false),
@@ -267,7 +245,11 @@ fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
             cluster.memory.forget_workspace(&workspace.uid().unwrap_or_default());
             (workspace, true)
         }
-        Change::Unreadable(_) => return,
+        Change::Unreadable(workspace) => {
+            let name = workspace.name.as_deref().unwrap_or_default();
+            let namespace = workspace.namespace.as_deref().unwrap_or_default();
+            return live_sessions_of(cluster, namespace, name, false);
+        }
         Change::All => return everything(cluster),
     };
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());

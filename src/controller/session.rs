@@ -1,4 +1,4 @@
-//! The loop of sessions.
+//! The loop of sessions: one look at one of them. What is decided is `plan`'s, what is written `apply`'s.
 
 use std::sync::Arc;
 
@@ -16,13 +16,17 @@ use crate::plan::session::{Step, World, decide, promises_slot};
 pub(super) async fn reconcile(session: Arc<Session>, cluster: Arc<Cluster>) -> Result<Action, CallError> {
     let cluster = cluster.as_ref();
     let (namespace, name) = (session.namespace().unwrap_or_default(), session.name_any());
+    let uid = session.uid().unwrap_or_default();
     let mut wake = None;
     for _ in 0..ROUNDS {
         // The newest that is known, which may be newer than what the request was made for.
         let known = cluster.stores.sessions.get(&namespace, &name);
+        let readable = known.clone().filter(|_| cluster.stores.sessions.why_unreadable(&namespace, &name).is_none());
         // One that cannot be read any more is left as it is until it can.
-        let Some(session) = known.filter(|_| cluster.stores.sessions.why_unreadable(&namespace, &name).is_none())
-        else {
+        let Some(session) = readable else {
+            if known.is_none() {
+                cluster.memory.forget_session(&uid);
+            }
             return Ok(Action::await_change());
         };
         let evidence = observe::evidence(cluster, &session).await?;
@@ -30,7 +34,6 @@ pub(super) async fn reconcile(session: Arc<Session>, cluster: Arc<Cluster>) -> R
             let _admission = cluster.memory.admission();
             let world: World = observe::session(cluster, Arc::clone(&session), &evidence);
             let plan = decide(&world, cluster.clock.now());
-            let uid = session.uid().unwrap_or_default();
             // A promise stands until a decision on a newer world takes it back: the answer to its write may be lost.
             match promises_slot(&world, &plan) {
                 true => cluster.memory.promise(&uid),
@@ -39,14 +42,19 @@ pub(super) async fn reconcile(session: Arc<Session>, cluster: Arc<Cluster>) -> R
             plan
         };
         wake = plan.wake;
+        let ended = session.status.as_ref().is_some_and(|status| status.ended_at.is_some());
         match carry_out(cluster, &session, plan).await {
+            Ok(()) if ended => {
+                cluster.memory.forget_session(&uid);
+                break;
+            }
             Ok(()) => break,
             // The attempt is an observation: decide on it.
             Err(CallError::Attempt) => {}
             Err(error) => return Err(error),
         }
     }
-    cluster.memory.session_succeeded(&session.uid().unwrap_or_default());
+    cluster.memory.session_succeeded(&uid);
     Ok(sleep_until(wake, cluster.clock.now()))
 }
 
@@ -59,8 +67,7 @@ async fn carry_out(cluster: &Cluster, session: &Arc<Session>, plan: Plan<Step>) 
         let tells = matches!(step, Step::Publish(_));
         current = apply::session_step(cluster, current, step).await?;
         if let Some(notes) = notes.take_if(|_| tells) {
-            let (publisher, about) = (cluster.publisher.clone(), Arc::clone(session));
-            tokio::spawn(async move { publisher.publish(about.as_ref(), &notes).await });
+            cluster.publisher.publish_beside(session.as_ref(), notes);
         }
     }
     Ok(())

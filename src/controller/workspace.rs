@@ -1,4 +1,5 @@
-//! The loop of Workspaces. One is written at most once a second, however many sessions come and go.
+//! The loop of Workspaces: one look at one of them, whose status is written at most once a second, however many
+//! sessions come and go. What is decided is `plan`'s, what is written `apply`'s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +19,10 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) 
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
     let mut wake = None;
     for _ in 0..ROUNDS {
-        let Some(workspace) = cluster.stores.workspaces.get(&namespace, &name) else {
-            return Ok(Action::await_change());
-        };
+        let known = cluster.stores.workspaces.get(&namespace, &name);
+        // One that cannot be read any more is left as it is until it can.
+        let readable = known.filter(|_| cluster.stores.workspaces.why_unreadable(&namespace, &name).is_none());
+        let Some(workspace) = readable else { return Ok(Action::await_change()) };
         let world = observe::workspace(cluster, Arc::clone(&workspace));
         let plan = decide(&world, cluster.clock.now());
         wake = plan.wake;

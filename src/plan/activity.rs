@@ -10,6 +10,9 @@ use crate::api::time::{Instant, floor_second};
 /// Clocks that differ by more than this are reported.
 pub const MAX_SKEW: TimeDelta = TimeDelta::seconds(5);
 
+/// Reason of the condition `ClockSkew` for an activity from the future.
+pub const AHEAD: &str = "ActivityInFuture";
+
 /// What the signals say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -32,6 +35,7 @@ pub fn seen(session: &Session, ready: Option<Instant>, allow_keep_alive: bool, n
     let ahead = signals.into_iter().flatten().filter(|signal| *signal - now > MAX_SKEW).min();
     let first_look = status
         .and_then(|status| condition::find(&status.conditions, Type::ClockSkew))
+        .filter(|skew| skew.reason == AHEAD)
         .map_or(floor_second(now), |skew| skew.last_transition_time);
     let counted = |signal: Instant| if signal - now > MAX_SKEW { first_look } else { signal };
     Seen {

@@ -36,8 +36,12 @@ pub fn is_aside(conditions: &[Condition]) -> bool {
 pub enum Blocker {
     /// There is no such Workspace.
     WorkspaceNotFound(String),
+    /// The Workspace stands and cannot be read, for this reason.
+    WorkspaceUnreadable(String, String),
     /// The Workspace names a policy that does not exist.
     PolicyNotFound(String),
+    /// The policy that the session was launched under is gone.
+    PolicyGone(String),
     /// The policy cannot be read.
     PolicyInvalid(String),
     /// The template cannot be used.
@@ -57,7 +61,8 @@ impl Blocker {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::WorkspaceNotFound(_) => "WorkspaceNotFound",
-            Self::PolicyNotFound(_) => "PolicyNotFound",
+            Self::WorkspaceUnreadable(..) => "WorkspaceUnreadable",
+            Self::PolicyNotFound(_) | Self::PolicyGone(_) => "PolicyNotFound",
             Self::PolicyInvalid(_) => "PolicyInvalid",
             Self::TemplateInvalid(_) => "TemplateInvalid",
             Self::TemplateUntried => "TemplateUntried",
@@ -67,24 +72,29 @@ impl Blocker {
         }
     }
 
-    /// A sentence for people.
+    /// A sentence for people who wait.
     pub fn message(&self) -> String {
+        format!("waiting for {}", self.cause())
+    }
+
+    /// What stands in the way, for people.
+    pub fn cause(&self) -> String {
         match self {
-            Self::WorkspaceNotFound(name) => {
-                format!("waiting for Workspace {name}: it does not exist in this namespace")
+            Self::WorkspaceNotFound(name) => format!("Workspace {name}: it does not exist in this namespace"),
+            Self::WorkspaceUnreadable(name, why) => format!("Workspace {name}: {why}"),
+            Self::PolicyNotFound(name) => {
+                format!("SessionPolicy {name}: the Workspace names it, and it does not exist in this namespace")
             }
-            Self::PolicyNotFound(name) => format!(
-                "waiting for SessionPolicy {name}: the Workspace names it, and it does not exist in this namespace"
-            ),
-            Self::PolicyInvalid(why) => format!("waiting for a policy that can be read: {why}"),
-            Self::TemplateInvalid(why) => format!("waiting for a valid template: {why}"),
-            Self::TemplateUntried => "waiting for the API server's word on the template".to_owned(),
-            Self::Maintenance => "waiting for the end of the Workspace's maintenance".to_owned(),
+            Self::PolicyGone(name) => format!("SessionPolicy {name}: it is gone"),
+            Self::PolicyInvalid(why) => format!("a policy that can be read: {why}"),
+            Self::TemplateInvalid(why) => format!("a valid template: {why}"),
+            Self::TemplateUntried => "the API server's word on the template".to_owned(),
+            Self::Maintenance => "the end of the Workspace's maintenance".to_owned(),
             Self::VolumesInUse(holder) => {
-                format!("waiting for your volumes of this Workspace: {holder} still holds them")
+                format!("your volumes of this Workspace: {holder} still holds them")
             }
-            Self::NoSlot(1) => "waiting for the slot: the Workspace takes one session at a time".to_owned(),
-            Self::NoSlot(slots) => format!("waiting for a slot: the Workspace takes {slots} sessions at a time"),
+            Self::NoSlot(1) => "the slot: the Workspace takes one session at a time".to_owned(),
+            Self::NoSlot(slots) => format!("a slot: the Workspace takes {slots} sessions at a time"),
         }
     }
 
@@ -92,7 +102,9 @@ impl Blocker {
     pub fn severity(&self) -> Severity {
         match self {
             Self::WorkspaceNotFound(_)
+            | Self::WorkspaceUnreadable(..)
             | Self::PolicyNotFound(_)
+            | Self::PolicyGone(_)
             | Self::PolicyInvalid(_)
             | Self::TemplateInvalid(_) => Severity::Warning,
             Self::TemplateUntried | Self::Maintenance | Self::VolumesInUse(_) | Self::NoSlot(_) => Severity::Normal,

@@ -167,7 +167,8 @@ pub struct InForce {
 impl InForce {
     /// `rules` as they take effect at `now` on a session that had `before` in force, was usable since `ready`
     /// and last used at `last`. A deadline that an edit would bring nearer than now plus its warning is held
-    /// there; one that was nearer already stays where it was.
+    /// there; one that was nearer already stays where it was. What has no warning, the waits for a slot and for
+    /// the instance, is never shortened for a session that waits already.
     pub fn succeed(
         before: Option<&Self>,
         rules: Rules,
@@ -177,6 +178,11 @@ impl InForce {
     ) -> Self {
         let Some(before) = before else {
             return Self { rules, idle_not_before: None, max_duration_not_before: None };
+        };
+        let rules = Rules {
+            start_timeout: rules.start_timeout.max(before.rules.start_timeout),
+            queue_timeout: rules.queue_timeout.max(before.rules.queue_timeout),
+            ..rules
         };
         let floor =
             |since: Option<Instant>, old: TimeDelta, new: TimeDelta, held: Option<Instant>, notice: TimeDelta| {
@@ -217,6 +223,7 @@ impl InForce {
             max_duration: rules.max_duration.into(),
             warn_before: rules.warn_before.into(),
             start_timeout: rules.start_timeout.into(),
+            queue_timeout: Some(rules.queue_timeout.into()),
             alert_after: rules.alert_after.into(),
             keep_for: rules.keep_for.into(),
             idle_not_before: *idle_not_before,
@@ -224,7 +231,8 @@ impl InForce {
         }
     }
 
-    /// The rules that a session's status holds. What only matters before a launch has its default.
+    /// The rules that a session's status holds. The bound of wishes, which only matters where there are rules to
+    /// apply it to, is the wish that was granted.
     ///
     /// # Errors
     /// When a duration in the status is none.
@@ -240,7 +248,7 @@ impl InForce {
                 max_duration: wire.max_duration.delta()?,
                 warn_before: wire.warn_before.delta()?,
                 start_timeout: wire.start_timeout.delta()?,
-                queue_timeout: QUEUE_TIMEOUT,
+                queue_timeout: wire.queue_timeout.as_ref().map_or(Ok(QUEUE_TIMEOUT), Duration::delta)?,
                 alert_after: wire.alert_after.delta()?,
                 keep_for: wire.keep_for.delta()?,
             },

@@ -4,10 +4,10 @@
 mod cause;
 mod end;
 mod status;
+mod steps;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -18,19 +18,15 @@ use serde_json::Value;
 use crate::api::condition::{self, Type};
 use crate::api::session::{Phase, WhenFull};
 use crate::api::time::{Instant, from_wire};
-use crate::api::{
-    MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_FINALIZER, SESSION_UID_LABEL, Session, SessionStatus,
-    USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
-};
+use crate::api::{Session, SessionStatus, Workspace};
 use crate::plan::activity::{self, Seen};
 use crate::plan::admission::{self, Blocker, Candidate, Rival};
 use crate::plan::deadline::{self, Deadline};
 use crate::plan::instance::{self, Health};
 use crate::plan::phase::{self, Event, Next};
-use crate::plan::pod;
 use crate::plan::policy::{InForce, PolicySource, Rules};
-use crate::plan::volume::{self, Owner};
 use crate::plan::{Plan, template};
+use steps::{mark, provision, publish, restamp};
 
 /// What was observed of a session and of what it depends on.
 #[derive(Clone, Debug)]
@@ -39,9 +35,8 @@ pub struct World {
     pub session: Arc<Session>,
     /// Its Workspace, if there is one.
     pub workspace: Option<Arc<Workspace>>,
-    /// Whether the API server has the Workspace that the status names, although no cache holds it: one that cannot
-    /// be read is not gone.
-    pub workspace_unread: bool,
+    /// Why the Workspace is not known although it stands: one that cannot be read is not gone.
+    pub workspace_unread: Option<String>,
     /// The policy of that Workspace.
     pub policy: PolicySource,
     /// The other live sessions of that Workspace.
@@ -123,6 +118,8 @@ struct View {
     policy_trouble: Option<Blocker>,
     /// Since when the Workspace is gone that this session was launched from.
     workspace_gone: Option<Instant>,
+    /// Until when the time of creation lies further in the future than clocks may differ.
+    created_ahead_until: Option<Instant>,
     /// The last activity.
     seen: Seen,
     /// The ends that time brings, the nearest first; empty before the session is usable.
@@ -165,7 +162,7 @@ impl View {
     fn of(world: &World, before: SessionStatus, now: Instant) -> Self {
         let phase = borne_out(&before);
         let held = before.policy.as_ref().and_then(|wire| InForce::from_wire(wire).ok());
-        let (rules, policy_trouble) = current_rules(world, held.as_ref());
+        let (rules, policy_trouble) = current_rules(world, held.as_ref().filter(|_| phase != Phase::Pending));
         let allow_keep_alive =
             rules.as_ref().or(held.as_ref().map(|held| &held.rules)).is_some_and(|rules| rules.allow_keep_alive);
         let seen = activity::seen(&world.session, before.ready_at, allow_keep_alive, now);
@@ -179,7 +176,8 @@ impl View {
             _ => Vec::new(),
         };
         let instance = world.pods.first().map(|pod| (Arc::clone(pod), instance::health(pod)));
-        Self { before, phase, force, policy_trouble, workspace_gone, seen, deadlines, instance }
+        let created_ahead_until = created(&world.session).map(|created| created - activity::MAX_SKEW);
+        Self { before, phase, force, policy_trouble, workspace_gone, created_ahead_until, seen, deadlines, instance }
     }
 
     /// How long the session may wait for a slot; one whose rules are not known waits by the built-in ones.
@@ -206,8 +204,8 @@ fn borne_out(status: &SessionStatus) -> Phase {
     }
 }
 
-/// The rules that the Workspace's policy gives now, or why it gives none. A session that had a policy does
-/// not fall back to built-in values when that goes.
+/// The rules that the Workspace's policy gives now, or why it gives none. A session that was launched under a policy,
+/// which is `held`, does not fall back to built-in values when that goes.
 fn current_rules(world: &World, held: Option<&InForce>) -> (Option<Rules>, Option<Blocker>) {
     let wish = world
         .session
@@ -222,7 +220,7 @@ fn current_rules(world: &World, held: Option<&InForce>) -> (Option<Rules>, Optio
             Err(error) => (None, Some(Blocker::PolicyInvalid(error.to_string()))),
         },
         PolicySource::BuiltIn => match held.and_then(|held| held.rules.name.clone()) {
-            Some(name) => (None, Some(Blocker::PolicyNotFound(name))),
+            Some(name) => (None, Some(Blocker::PolicyGone(name))),
             None => (Some(Rules::built_in().with_wish(wish)), None),
         },
         PolicySource::Missing(name) => (None, Some(Blocker::PolicyNotFound(name.clone()))),
@@ -238,7 +236,7 @@ fn workspace_gone(world: &World, before: &SessionStatus, now: Instant) -> Option
     let stands = world.workspace.as_ref().is_some_and(|workspace| {
         workspace.metadata.deletion_timestamp.is_none() && workspace.uid().as_deref() == Some(&known.uid)
     });
-    if stands || (world.workspace.is_none() && world.workspace_unread) {
+    if stands || (world.workspace.is_none() && world.workspace_unread.is_some()) {
         return None;
     }
     Some(
@@ -267,17 +265,15 @@ fn pending(world: &World, view: &View, now: Instant) -> Plan<Step> {
 fn admit(world: &World, view: &View) -> Result<(Arc<Workspace>, InForce), Blocker> {
     let name = || world.session.spec.workspace_ref.name.to_string();
     let workspace = world.workspace.clone().filter(|workspace| workspace.metadata.deletion_timestamp.is_none());
-    let workspace = workspace.ok_or_else(|| Blocker::WorkspaceNotFound(name()))?;
+    let workspace = workspace.ok_or_else(|| match &world.workspace_unread {
+        Some(why) => Blocker::WorkspaceUnreadable(name(), why.clone()),
+        None => Blocker::WorkspaceNotFound(name()),
+    })?;
     if let Some(trouble) = &view.policy_trouble {
         return Err(trouble.clone());
     }
     let force = view.force.clone().ok_or_else(|| Blocker::WorkspaceNotFound(name()))?;
-    if let Some(template) = &workspace.spec.template {
-        template::check(template).map_err(Blocker::TemplateInvalid)?;
-    }
-    if workspace.spec.template.is_some() {
-        tried_template(&workspace)?;
-    }
+    sound_template(&workspace)?;
     if workspace.spec.maintenance {
         return Err(Blocker::Maintenance);
     }
@@ -294,9 +290,11 @@ fn admit(world: &World, view: &View) -> Result<(Arc<Workspace>, InForce), Blocke
     Ok((workspace, force))
 }
 
-/// What the API server said of the template as it is written now. A launch waits for its word, which comes at once:
-/// one that it refuses would fail for good.
-fn tried_template(workspace: &Workspace) -> Result<(), Blocker> {
+/// Whether the template, as it is written now, may be launched: by our own rules, and by the API server's word. A
+/// launch waits for that, which comes at once: one that it refuses would fail for good.
+fn sound_template(workspace: &Workspace) -> Result<(), Blocker> {
+    let Some(template) = &workspace.spec.template else { return Ok(()) };
+    template::check(template).map_err(Blocker::TemplateInvalid)?;
     let conditions = workspace.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let said = condition::find(conditions, Type::TemplateValid)
         .filter(|valid| valid.observed_generation == workspace.metadata.generation)
@@ -313,31 +311,6 @@ fn launch(world: &World, view: &View, workspace: &Workspace, force: &InForce, no
     steps.extend(mark(&world.session, true));
     steps.extend(provision(&world.session, workspace));
     Plan { steps, notes: Vec::new(), wake: Some(now + force.rules.start_timeout) }
-}
-
-/// The steps that make the instance; each is safe to take again.
-fn provision(session: &Session, workspace: &Workspace) -> Vec<Step> {
-    match (&workspace.spec.template, &workspace.spec.endpoint) {
-        (Some(template), _) => {
-            let namespace = session.namespace().unwrap_or_default();
-            let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
-            let owner = Owner {
-                namespace: &namespace,
-                workspace: &name,
-                workspace_uid: &uid,
-                user: session.spec.user.id.as_str(),
-            };
-            let claims = template.volume_claims.iter().filter_map(|claim| volume::retained(claim, owner));
-            let mut steps: Vec<Step> = claims.map(|claim| Step::EnsureClaim(Box::new(claim))).collect();
-            steps.push(Step::EnsurePod(Box::new(pod::for_session(session, workspace, template))));
-            steps
-        }
-        (None, Some(endpoint)) => vec![Step::Dial {
-            host: endpoint.host.to_string(),
-            port: u16::try_from(workspace.spec.access.port).unwrap_or_default(),
-        }],
-        (None, None) => Vec::new(),
-    }
 }
 
 fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
@@ -357,16 +330,19 @@ fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
         Attempt::RetryAt(at, _) if *at > now => Some(*at),
         _ => None,
     };
-    let mut steps = publish(view, status::still_starting(world, view, now));
+    // The template may have been edited since the slot was given.
+    let unsound = world.workspace.as_deref().and_then(|workspace| sound_template(workspace).err());
+    let blocker = unsound.filter(|_| view.instance.is_none());
+    let mut steps = publish(view, status::still_starting(world, view, blocker.as_ref(), now));
     steps.extend(mark(&world.session, true));
-    if view.instance.is_none() && retry.is_none() {
+    if view.instance.is_none() && retry.is_none() && blocker.is_none() {
         steps.extend(
             world.workspace.as_deref().map(|workspace| provision(&world.session, workspace)).unwrap_or_default(),
         );
     }
     steps.extend(restamp(world));
     let wake = [timeout, retry].into_iter().flatten().min();
-    Plan { steps, notes: status::start_notes(world, view), wake }
+    Plan { steps, notes: status::start_notes(world, view, blocker.as_ref()), wake }
 }
 
 /// Whether the instance can be used, by its pod or by the connection that its endpoint took.
@@ -381,50 +357,6 @@ fn usable(world: &World, view: &View, now: Instant) -> Plan<Step> {
     steps.extend(mark(&world.session, true));
     steps.extend(restamp(world));
     Plan { steps, notes, wake }
-}
-
-/// The status as a step, unless it stands already.
-fn publish(view: &View, status: SessionStatus) -> Vec<Step> {
-    if status == view.before { Vec::new() } else { vec![Step::Publish(Box::new(status))] }
-}
-
-/// The marks of a Session as a step, unless they stand already. A finalizer cannot be added to an object that
-/// is being deleted.
-fn mark(session: &Session, live: bool) -> Option<Step> {
-    let labelled = session.labels().get(VELERO_EXCLUDE_LABEL).is_some_and(|value| value == "true");
-    let held = session.finalizers().iter().any(|finalizer| finalizer == SESSION_FINALIZER);
-    let wanted = live && session.metadata.deletion_timestamp.is_none();
-    (!labelled || held != wanted).then_some(Step::Mark { finalizer: wanted })
-}
-
-/// Gives a pod of this session back what makes it findable and collectable, if somebody took it.
-fn restamp(world: &World) -> Vec<Step> {
-    let session_uid = world.session.uid().unwrap_or_default();
-    let workspace_uid = world.session.status.as_ref().and_then(|status| Some(status.workspace.as_ref()?.uid.clone()));
-    let spec = &world.session.spec;
-    let annotations = [
-        (SESSION_ANNOTATION, world.session.name_any()),
-        (WORKSPACE_ANNOTATION, spec.workspace_ref.name.to_string()),
-        (USER_ANNOTATION, spec.user.id.to_string()),
-    ];
-    let bare = |pod: &&Arc<Pod>| {
-        let labelled = pod.labels().get(SESSION_UID_LABEL) == Some(&session_uid)
-            && pod.labels().get(MANAGED_BY_LABEL).is_some_and(|value| value == MANAGED_BY)
-            && pod.labels().get(WORKSPACE_UID_LABEL) == workspace_uid.as_ref();
-        let owned = pod.owner_references().iter().any(|owner| owner.uid == session_uid);
-        let named = annotations.iter().all(|(key, value)| pod.annotations().get(*key) == Some(value));
-        pod.metadata.deletion_timestamp.is_none() && !(labelled && owned && named)
-    };
-    let stamp = |pod: &Arc<Pod>| Step::Restamp {
-        pod: pod.name_any(),
-        uid: pod.uid().unwrap_or_default(),
-        metadata: Box::new(serde_json::json!({
-            "labels": { SESSION_UID_LABEL: session_uid, MANAGED_BY_LABEL: MANAGED_BY, WORKSPACE_UID_LABEL: workspace_uid },
-            "annotations": annotations.iter().cloned().collect::<BTreeMap<_, _>>(),
-            "ownerReferences": pod::owner_references(&world.session),
-        })),
-    };
-    world.pods.iter().filter(bare).map(stamp).collect()
 }
 
 fn created(session: &Session) -> Option<Instant> {

@@ -24,7 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(240);
 fn cluster(words: &[&str]) {
     let mut command = Command::new(env!("CARGO"));
     for (name, _) in std::env::vars_os() {
-        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|about| name.to_string_lossy().starts_with(about)) {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_NAME", "CARGO_BIN_NAME", "CARGO_PRIMARY_PACKAGE"]
+            .iter()
+            .any(|about| name.to_string_lossy().starts_with(about))
+        {
             command.env_remove(name);
         }
     }

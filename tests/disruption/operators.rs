@@ -137,7 +137,7 @@ async fn an_operator_that_only_waits_stops_at_once_and_leaves_the_lease_alone() 
     let first = Operator::start(&scene, "first");
     first.leads(&scene).await;
     let mut second = Operator::start(&scene, "second");
-    // Its watches are up long before, for all it has to do is wait.
+    // By then it has looked at the lease.
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     second.signal("-TERM");
     assert_eq!(second.exit(&scene).await, Some(0));

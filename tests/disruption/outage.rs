@@ -1,5 +1,7 @@
 //! An API server that an operator cannot reach. Between the two stands a line of this test, which it cuts and mends.
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -29,7 +31,9 @@ impl Line {
         let address = listener.local_addr().unwrap().to_string();
         kubeconfig["clusters"][0]["cluster"]["server"] = json!(format!("https://{address}"));
         let path = std::env::temp_dir().join(format!("{}.kubeconfig", scene.namespace));
-        std::fs::write(&path, kubeconfig.to_string()).unwrap();
+        // It holds a key: for nobody else's eyes, and no file of somebody else.
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+        file.write_all(kubeconfig.to_string().as_bytes()).unwrap();
         let server = server.trim_start_matches("https://").to_owned();
         let line = Self { kubeconfig: path, address, server, tasks: Arc::default() };
         line.carry(listener);

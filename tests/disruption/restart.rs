@@ -22,7 +22,7 @@ pub(crate) async fn leader(scene: &Scene) -> Option<String> {
 }
 
 /// Restarts the operator; returns when another one leads.
-async fn restart(scene: &Scene) {
+pub(crate) async fn restart(scene: &Scene) {
     let before = scene.eventually("somebody leads", || leader(scene)).await;
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), NAMESPACE);
     if pods.get_opt(&before).await.unwrap().is_some() {

@@ -1,8 +1,11 @@
 //! Objects that a newer version has written and this one cannot read: they are told about, they stop nobody else, and
 //! nothing hangs on them. The API server is made to take such objects for as long as a test lasts.
 
+use berth::api::condition::{Type, is_true};
 use berth::api::session::Phase;
-use berth::api::{SESSION_FINALIZER, Session, SessionPolicy, Workspace};
+use berth::api::workspace::WorkspacePhase;
+use berth::api::{Reason, SESSION_FINALIZER, Session, SessionPolicy, Workspace};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
@@ -10,7 +13,8 @@ use kube::discovery::ApiResource;
 use kube::{Api, Resource};
 use serde_json::{Value, json};
 
-use crate::harness::{Scene, session_spec};
+use crate::harness::{Scene, session_spec, status};
+use crate::restart;
 
 /// A definition that is wider than ours, until this is dropped.
 struct Widened {
@@ -103,5 +107,68 @@ async fn a_policy_of_a_newer_version_is_not_taken_for_none() {
     scene.event("box", "PolicyInvalid").await;
     untyped::<SessionPolicy>(&scene).delete("default", &DeleteParams::background()).await.unwrap();
     scene.phase("mine", Phase::Active).await;
-    assert!(scene.get::<Workspace>("box").await.status.is_some());
+    scene.workspace_phase("box", WorkspacePhase::InUse).await;
+}
+
+#[tokio::test]
+async fn a_workspace_of_a_newer_version_is_neither_launched_nor_gone() {
+    let scene = Scene::new("newer-box").await;
+    scene.workspace("box", json!({ "maxSessions": 4 })).await;
+    scene.session("mine", "box", json!({})).await;
+    scene.phase("mine", Phase::Active).await;
+    let wider = json!({ "type": "string", "default": "Retain" });
+    let _widened = Widened::field("workspaces.berth.dev", "spec/properties/reclaimPolicy", wider).await;
+    let workspaces = untyped::<Workspace>(&scene);
+    let archived = Patch::Merge(json!({ "spec": { "reclaimPolicy": "Archive" } }));
+    let params = PatchParams::default();
+    scene
+        .eventually("the wider definition is served", || async {
+            workspaces.patch("box", &params, &archived).await.ok()
+        })
+        .await;
+    scene.event("box", "Unreadable").await;
+    scene.session("next", "box", json!({})).await;
+    scene.event("next", "WorkspaceUnreadable").await;
+    restart::restart(&scene).await;
+    // Also for an operator that never knew it otherwise.
+    let waiting = scene.phase("next", Phase::Pending).await;
+    assert!(status(&waiting).message.unwrap().contains("it cannot be read"), "{waiting:?}");
+    let live = status(&scene.get::<Session>("mine").await);
+    assert_eq!((live.phase, live.ended_at), (Some(Phase::Active), None));
+    assert!(!is_true(&live.conditions, Type::WorkspaceMissing));
+    let mended = Patch::Merge(json!({ "spec": { "reclaimPolicy": "Retain" } }));
+    workspaces.patch("box", &params, &mended).await.unwrap();
+    scene.phase("next", Phase::Active).await;
+}
+
+#[tokio::test]
+async fn a_live_session_that_a_newer_version_has_rewritten_keeps_its_slot() {
+    let scene = Scene::new("newer-live").await;
+    scene.workspace("box", json!({})).await;
+    scene.session("mine", "box", json!({})).await;
+    scene.phase("mine", Phase::Active).await;
+    let _widened = Widened::field("sessions.berth.dev", "status/properties/phase", json!({ "type": "string" })).await;
+    let sessions = untyped::<Session>(&scene);
+    let phase = |phase: &str| Patch::Merge(json!({ "status": { "phase": phase } }));
+    let params = PatchParams::default();
+    scene
+        .eventually("the wider definition is served", || async {
+            sessions.patch_status("mine", &params, &phase("Hibernating")).await.ok()
+        })
+        .await;
+    scene.event("mine", "Unreadable").await;
+    restart::restart(&scene).await;
+    scene.session("next", "box", json!({})).await;
+    scene.event("next", "NoSlot").await;
+    assert_eq!(scene.get::<Pod>(&pod_of(&sessions).await).await.metadata.deletion_timestamp, None);
+    sessions.patch_status("mine", &params, &phase("Active")).await.unwrap();
+    scene.disconnect("mine").await;
+    scene.ended("mine", Phase::Disconnected, Reason::UserDisconnected).await;
+    scene.phase("next", Phase::Active).await;
+}
+
+/// The pod of the session `mine`, as its status names it.
+async fn pod_of(sessions: &Api<DynamicObject>) -> String {
+    let session = sessions.get("mine").await.unwrap();
+    session.data["status"]["instance"]["pod"].as_str().unwrap().to_owned()
 }

@@ -23,7 +23,6 @@ pub fn cargo(cache: &Cache) -> Run {
 /// Builds the operator, with what cargo says in this log file; returns the binary.
 ///
 /// # Errors
-///
 /// When it does not compile.
 pub fn operator(cache: &Cache, log: &str) -> Result<PathBuf> {
     cargo(cache).args(["build", "--quiet", "--locked", "--bin", "berth"]).log(cache.logs().join(log)).quiet()?;

@@ -97,7 +97,7 @@ impl Run {
         self.command.stdin(Stdio::null());
         let status = self.command.status().map_err(|e| self.not_started(e))?;
         if !status.success() {
-            bail!("{status}");
+            bail!("`{}` failed ({status})", self.shown);
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ const STEPS: [Step; 12] = [
         name: "build",
         about: "Berth, its suites and xtask, compiled",
         cluster: false,
-        run: |c| c.cargo(["build", "--all-targets"]),
+        run: |c| c.cargo(["build", "--locked", "--all-targets"]),
     },
     Step { name: "unit", about: "unit and property tests, walls, generated files", cluster: false, run: unit },
     Step {
@@ -152,7 +152,7 @@ fn conclude(report: &[(&'static str, Duration, Result<Outcome>)]) -> ExitCode {
 }
 
 fn clippy(runner: &Runner) -> Result<Outcome> {
-    runner.cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])
+    runner.cargo(["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"])
 }
 
 fn unit(runner: &Runner) -> Result<Outcome> {

@@ -4,7 +4,8 @@
 
 use kube::ResourceExt;
 
-use super::{Step, View, World, mark, publish, status};
+use super::steps::{mark, publish};
+use super::{Step, View, World, status};
 use crate::api::condition::{Claim, Status, Type, merge};
 use crate::api::duration;
 use crate::api::session::Phase;

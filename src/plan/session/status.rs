@@ -9,6 +9,7 @@ use crate::api::session::{Phase, WorkspaceSummary};
 use crate::api::time::{Instant, display, floor_second};
 use crate::api::workspace::url_at;
 use crate::api::{Session, SessionStatus, Workspace};
+use crate::plan::activity;
 use crate::plan::admission::Blocker;
 use crate::plan::deadline::{self, Deadline};
 use crate::plan::instance::{self, Health, Trouble};
@@ -38,6 +39,7 @@ pub(super) fn waiting(world: &World, view: &View, blocker: &Blocker, now: Instan
         phase: Some(Phase::Pending),
         message: Some(message),
         workspace: world.workspace.as_deref().map(summary).or_else(|| view.before.workspace.clone()),
+        policy: view.force.as_ref().map(InForce::to_wire).or_else(|| view.before.policy.clone()),
         ..common(world, view, claims, now)
     }
 }
@@ -75,8 +77,8 @@ pub(super) fn admitted(
 }
 
 /// The instance is still being made; what is out of the ordinary is told in the pod's own words.
-pub(super) fn still_starting(world: &World, view: &View, now: Instant) -> SessionStatus {
-    let trouble = start_trouble(world, view);
+pub(super) fn still_starting(world: &World, view: &View, blocker: Option<&Blocker>, now: Instant) -> SessionStatus {
+    let trouble = start_trouble(world, view, blocker);
     let (reason, message) = trouble.map_or_else(
         || ("Starting".to_owned(), "the instance is being made".to_owned()),
         |trouble| (trouble.reason, trouble.message),
@@ -90,18 +92,21 @@ pub(super) fn still_starting(world: &World, view: &View, now: Instant) -> Sessio
 }
 
 /// The events of a start: one for each new trouble.
-pub(super) fn start_notes(world: &World, view: &View) -> Vec<Note> {
+pub(super) fn start_notes(world: &World, view: &View, blocker: Option<&Blocker>) -> Vec<Note> {
     let told = condition::find(&view.before.conditions, Type::Ready).map(|ready| ready.reason.as_str());
-    start_trouble(world, view)
+    start_trouble(world, view, blocker)
         .filter(|trouble| told != Some(&trouble.reason))
         .map(|trouble| Note { severity: Severity::Warning, reason: trouble.reason, message: trouble.message })
         .into_iter()
         .collect()
 }
 
-fn start_trouble(world: &World, view: &View) -> Option<Trouble> {
+fn start_trouble(world: &World, view: &View, blocker: Option<&Blocker>) -> Option<Trouble> {
     match (&view.instance, &world.attempt) {
         (Some((_, Health::Troubled(trouble))), _) => Some(trouble.clone()),
+        (None, _) if blocker.is_some() => {
+            blocker.map(|blocker| Trouble { reason: blocker.reason().to_owned(), message: blocker.message() })
+        }
         (_, Attempt::RetryAt(_, why)) => Some(Trouble { reason: "InstanceNotMade".to_owned(), message: why.clone() }),
         _ => None,
     }
@@ -124,6 +129,7 @@ pub(super) fn became_usable(world: &World, view: &View, phase: Phase, now: Insta
         force: view.force.clone(),
         policy_trouble: view.policy_trouble.clone(),
         workspace_gone: view.workspace_gone,
+        created_ahead_until: view.created_ahead_until,
         seen: crate::plan::activity::Seen { last: Some(ready), ..view.seen },
         deadlines: view
             .force
@@ -190,7 +196,12 @@ pub(super) fn next_look(view: &View, status: &SessionStatus, now: Instant) -> Op
     let last = view.seen.last.unwrap_or(ready);
     let deadlines = deadline::deadlines(view.force.as_ref()?, ready, last, view.workspace_gone);
     let warnings = deadlines.iter().flat_map(|deadline| [deadline.warn_from, deadline.at]);
-    let marks = [Some(last + rules.idle_after), Some(ready + rules.alert_after), view.seen.skewed_until];
+    let marks = [
+        Some(last + rules.idle_after),
+        Some(ready + rules.alert_after),
+        view.seen.skewed_until,
+        view.created_ahead_until,
+    ];
     warnings.chain(marks.into_iter().flatten()).filter(|at| *at > now).min()
 }
 
@@ -211,7 +222,7 @@ fn usable_claims(world: &World, view: &View, warned: Option<&Deadline>, now: Ins
         claims.push(Claim::holds(Type::LongRunning, "AlertAfter", format!("usable for more than {after}")));
     }
     if let Some(trouble) = &view.policy_trouble {
-        let message = format!("the last rules hold: {}", trouble.message());
+        let message = format!("the last rules hold: {}", trouble.cause());
         claims.push(Claim::holds(Type::PolicyMissing, trouble.reason(), message));
     }
     if view.workspace_gone.is_some() {
@@ -220,7 +231,10 @@ fn usable_claims(world: &World, view: &View, warned: Option<&Deadline>, now: Ins
     }
     if view.seen.skewed_until.is_some() {
         let message = "an activity was reported for a time in the future and counts once, from now";
-        claims.push(Claim::holds(Type::ClockSkew, "ActivityInFuture", message));
+        claims.push(Claim::holds(Type::ClockSkew, activity::AHEAD, message));
+    } else if view.created_ahead_until.is_some_and(|until| until > now) {
+        let message = "the API server's clock is ahead of the operator's: the session was created in the future";
+        claims.push(Claim::holds(Type::ClockSkew, "CreatedInFuture", message));
     }
     claims
 }

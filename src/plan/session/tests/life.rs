@@ -4,9 +4,9 @@ use chrono::{DateTime, TimeDelta};
 use serde_json::json;
 
 use super::super::*;
-use crate::api::Reason;
 use crate::api::session::SessionSpec;
 use crate::api::time::to_wire_micro;
+use crate::api::{Reason, SESSION_FINALIZER, VELERO_EXCLUDE_LABEL};
 
 /// A session with its surroundings, on which plans are carried out.
 pub(super) struct Life {
@@ -67,7 +67,7 @@ impl Life {
             world: World {
                 session: Arc::new(session),
                 workspace: Some(workspace(json!({}))),
-                workspace_unread: false,
+                workspace_unread: None,
                 policy: PolicySource::BuiltIn,
                 rivals: Vec::new(),
                 pods: Vec::new(),

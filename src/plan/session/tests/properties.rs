@@ -25,6 +25,7 @@ enum Happening {
     WorkspaceGoes,
     WorkspaceReturns,
     Maintenance(bool),
+    TemplateTurnsUnsound,
     PolicyTightens,
     PolicyGoes,
     RivalHolds,
@@ -48,6 +49,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(WorkspaceGoes),
         1 => Just(WorkspaceReturns),
         1 => any::<bool>().prop_map(Maintenance),
+        1 => Just(TemplateTurnsUnsound),
         1 => Just(PolicyTightens),
         1 => Just(PolicyGoes),
         1 => Just(RivalHolds),
@@ -88,6 +90,12 @@ impl Life {
             Happening::Maintenance(maintenance) => {
                 if self.world.workspace.is_some() {
                     self.world.workspace = Some(workspace(json!({"maintenance": maintenance})));
+                }
+            }
+            Happening::TemplateTurnsUnsound => {
+                if self.world.workspace.is_some() {
+                    let spec = json!({"hostNetwork": true, "containers": [{"name": "main", "image": "box"}]});
+                    self.world.workspace = Some(workspace(json!({"template": {"spec": spec}})));
                 }
             }
             Happening::PolicyTightens if self.world.workspace.is_some() => {
@@ -132,6 +140,9 @@ proptest! {
                 let launched = before.phase == Some(Phase::Pending);
                 prop_assert!(lawful || through_active || launched, "{:?} -> {:?}", before.phase, status.phase);
             }
+            // No pod is made of what may not run.
+            let unsound = |pod: &Arc<Pod>| pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
+            prop_assert!(!life.world.pods.iter().any(unsound));
             // An ended session has no pod, no finalizer, and a reason.
             if status.ended_at.is_some() {
                 prop_assert!(life.world.pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_some()));

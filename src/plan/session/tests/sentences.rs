@@ -117,6 +117,79 @@ fn a_policy_that_cannot_be_read_is_not_taken_for_none() {
 }
 
 #[test]
+fn a_template_that_is_edited_before_the_pod_is_made_is_judged_again() {
+    for edit in [json!({"hostNetwork": true}), json!({"hostPID": true})] {
+        let mut life = Life::new(json!({}));
+        // The slot was given, and the operator died before it made the pod.
+        life.look_and_take(2);
+        assert_eq!((life.phase(), life.world.pods.len()), (Phase::Starting, 0));
+        let mut spec = json!({"containers": [{"name": "a", "image": "b"}]});
+        spec.as_object_mut().unwrap().extend(edit.as_object().cloned().unwrap());
+        life.world.workspace = Some(workspace(json!({"template": {"spec": spec}})));
+        life.look();
+        assert!(life.world.pods.is_empty(), "{edit}");
+        assert_eq!(life.notes, ["TemplateInvalid"]);
+        life.world.workspace = Some(workspace(json!({})));
+        life.look();
+        assert_eq!(life.world.pods.len(), 1);
+    }
+}
+
+#[test]
+fn a_session_that_waits_keeps_the_queue_timeout_it_was_given() {
+    for change in [
+        PolicySource::Missing("p".to_owned()),
+        PolicySource::Unreadable("p".to_owned(), "no number".to_owned()),
+        policy(json!({"queueTimeout": "1m"})),
+    ] {
+        let mut life = Life::new(json!({}));
+        life.world.policy = policy(json!({"queueTimeout": "24h"}));
+        life.rival(true, -5);
+        life.look();
+        life.pass(3 * 3600);
+        life.world.policy = change;
+        life.look();
+        assert_eq!((life.phase(), life.ended()), (Phase::Pending, None));
+        life.pass(21 * 3600);
+        assert_eq!(life.ended(), Some((Phase::Failed, Reason::QueueTimeout)));
+    }
+}
+
+#[test]
+fn a_start_is_given_the_time_that_it_was_promised() {
+    let mut life = Life::new(json!({}));
+    life.world.policy = policy(json!({"startTimeout": "10m"}));
+    life.look();
+    life.world.policy = policy(json!({"startTimeout": "30s"}));
+    life.pass(60);
+    assert_eq!((life.phase(), life.ended()), (Phase::Starting, None));
+    life.pass(540);
+    assert_eq!(life.ended(), Some((Phase::Failed, Reason::StartTimeout)));
+}
+
+#[test]
+fn a_session_created_in_the_future_says_so_until_it_is_no_more() {
+    let mut life = Life::new(json!({}));
+    life.now = at(-20);
+    life.look();
+    life.pod_ready();
+    assert!(life.holds(Type::ClockSkew));
+    assert_eq!(life.wake, Some(at(-5)));
+    life.pass(15);
+    assert!(!life.holds(Type::ClockSkew));
+}
+
+#[test]
+fn a_workspace_that_cannot_be_read_is_waited_for_in_those_words() {
+    let mut life = Life::new(json!({}));
+    (life.world.workspace, life.world.policy) = (None, PolicySource::Unknown);
+    life.world.workspace_unread = Some("no such type".to_owned());
+    life.look();
+    assert_eq!((life.phase(), life.notes.as_slice()), (Phase::Pending, ["WorkspaceUnreadable".to_owned()].as_slice()));
+    assert_eq!(life.status().message.as_deref(), Some("waiting for Workspace box: no such type"));
+}
+
+#[test]
 fn a_start_that_takes_too_long_fails_with_the_pods_own_reason() {
     let mut life = Life::new(json!({}));
     life.world.policy = policy(json!({"startTimeout": "20s"}));
@@ -148,7 +221,7 @@ fn an_operator_that_was_away_past_the_start_timeout_finds_a_usable_session_usabl
 fn a_workspace_that_cannot_be_read_is_not_gone() {
     let mut life = Life::launched(json!({}), short());
     (life.world.workspace, life.world.policy) = (None, PolicySource::Unknown);
-    life.world.workspace_unread = true;
+    life.world.workspace_unread = Some("no such type".to_owned());
     life.look();
     assert!(!life.holds(Type::WorkspaceMissing));
 }

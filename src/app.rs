@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinError;
+use tower::util::MapRequestLayer;
 
-use crate::admin::{self, Health};
+use crate::admin::{self, Counted, Health};
 use crate::clock::Clock;
 use crate::cluster::cache::Stores;
 use crate::cluster::health::WatchHealth;
@@ -19,18 +21,20 @@ use crate::cluster::publish::Publisher;
 use crate::cluster::watch::Queues;
 use crate::cluster::{self, Cluster};
 use crate::controller;
+use crate::metrics::Metrics;
 use crate::settings::Settings;
 
 /// The name of the leader lease.
-const LEASE: &str = "berth-operator";
+pub const LEASE: &str = "berth-operator";
 
 /// Runs the operator until a signal.
 ///
 /// # Errors
 /// When it cannot start, or has lost the lease.
 pub async fn operator(settings: Settings) -> anyhow::Result<()> {
-    let client = connect().await?;
-    let identity = settings.identity();
+    let metrics = Metrics::default();
+    let client = connect(&metrics).await?;
+    let identity = settings.identity.clone();
     let clock = Clock;
     let mut contender = Contender::new(client.clone(), &settings.namespace, LEASE, &identity, clock);
     let cluster = Cluster {
@@ -40,12 +44,14 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
         memory: Arc::new(Memory::default()),
         queues: Queues::default(),
         leadership: contender.leadership(),
+        metrics,
         clock,
     };
     let publisher = cluster.publisher.clone();
     let watches = WatchHealth::default();
     let health = Health { watches: watches.clone(), leadership: contender.leadership() };
-    let mut admin = tokio::spawn(admin::serve(settings.health_address, health));
+    let counted = Counted { cluster: cluster.clone(), watches: watches.clone() };
+    let mut admin = tokio::spawn(serve(settings.clone(), health, counted));
 
     tracing::info!(identity, version = env!("CARGO_PKG_VERSION"), "waiting for the lease");
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -54,19 +60,19 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
         () = contender.acquire(|outcome| watches.looked_at_lease(outcome)) => {}
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
-        ended = &mut admin => return Err(admin_ended(ended, &settings)),
+        ended = &mut admin => return Err(admin_ended(ended)),
     }
     tracing::info!(identity, "leading");
 
     // Watches begin with the lease: what a leader decides on was listed after its predecessor stopped writing.
-    let mut watching = tokio::spawn(cluster::watch::run(cluster.clone(), watches));
+    let mut watching = tokio::spawn(cluster::watch::run(cluster.clone(), settings.watch_namespaces, watches.clone()));
     let (stop, stopped) = watch::channel(false);
-    let mut work = tokio::spawn(work(cluster, stopped));
+    let mut work = tokio::spawn(work(cluster, watches, stopped));
     tokio::select! {
         () = contender.keep() => anyhow::bail!("the lease was lost: stopping, so that the new leader works alone"),
         ended = &mut work => anyhow::bail!("the loop ended unasked: {}", how(ended)),
         ended = &mut watching => anyhow::bail!("the watches ended unasked: {}", how(ended)),
-        ended = &mut admin => return Err(admin_ended(ended, &settings)),
+        ended = &mut admin => return Err(admin_ended(ended)),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -83,10 +89,10 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
 }
 
 /// Works as the leader until told to stop.
-async fn work(cluster: Cluster, stopped: watch::Receiver<bool>) {
+async fn work(cluster: Cluster, watches: WatchHealth, stopped: watch::Receiver<bool>) {
     let mut stop_early = stopped.clone();
     tokio::select! {
-        () = wait_for_caches(&cluster) => {}
+        () = wait_for_caches(&cluster, &watches) => {}
         _ = stop_early.wait_for(|stop| *stop) => return,
     }
     tracing::info!("all kinds are listed: working");
@@ -95,7 +101,7 @@ async fn work(cluster: Cluster, stopped: watch::Receiver<bool>) {
 }
 
 /// All kinds must be listed before the first decision: what is missing in a cache would count as gone.
-async fn wait_for_caches(cluster: &Cluster) {
+async fn wait_for_caches(cluster: &Cluster, watches: &WatchHealth) {
     let stores = &cluster.stores;
     let (sessions, workspaces) = (stores.sessions.reader(), stores.workspaces.reader());
     let (policies, pods) = (stores.policies.reader(), stores.pods.reader());
@@ -106,25 +112,45 @@ async fn wait_for_caches(cluster: &Cluster) {
         policies.wait_until_ready(),
         pods.wait_until_ready()
     );
+    // In every namespace, where only some are watched.
+    watches.all_listed().await;
 }
 
-async fn connect() -> anyhow::Result<Client> {
+/// The connection to the cluster of the environment, with its writes counted.
+///
+/// # Errors
+/// When there is no cluster, or its credentials cannot be used.
+pub async fn connect(metrics: &Metrics) -> anyhow::Result<Client> {
     let mut config =
         Config::infer().await.context("no cluster: set KUBECONFIG, or run in a pod with a service account")?;
     // The library would repeat any request for minutes, below the check of the lease; we repeat by deciding anew.
     config.default_retry = false;
-    Client::try_from(config).context("cannot set up the connection to the API server")
+    let metrics = metrics.clone();
+    let counting = MapRequestLayer::new(move |request: http::Request<_>| {
+        metrics.request(request.method(), request.uri());
+        request
+    });
+    let builder = ClientBuilder::try_from(config).context("cannot set up the connection to the API server")?;
+    Ok(builder.with_layer(&counting).build())
 }
 
 fn how(ended: Result<(), JoinError>) -> String {
     ended.map_or_else(|error| error.to_string(), |()| "it returned".to_owned())
 }
 
-fn admin_ended(ended: Result<std::io::Result<()>, JoinError>, settings: &Settings) -> anyhow::Error {
-    let cause = match ended {
-        Ok(Ok(())) => "it stopped".to_owned(),
-        Ok(Err(error)) => error.to_string(),
-        Err(error) => error.to_string(),
-    };
-    anyhow::anyhow!("cannot serve health checks on {}: {cause}", settings.health_address)
+/// Serves health and metrics; returns when one of them cannot be served any more.
+async fn serve(settings: Settings, health: Health, counted: Counted) -> anyhow::Result<()> {
+    tokio::try_join!(
+        admin::serve(settings.health_address, admin::routes(health)),
+        admin::serve(settings.metrics_address, admin::metrics_routes(counted)),
+    )?;
+    Ok(())
+}
+
+fn admin_ended(ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(Ok(())) => anyhow::anyhow!("health and metrics are served no more"),
+        Ok(Err(error)) => error,
+        Err(error) => error.into(),
+    }
 }

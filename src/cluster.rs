@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod cache;
+pub mod census;
 pub mod dial;
 pub mod error;
 pub mod health;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use kube::Client;
 
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use cache::Stores;
 use lease::Leadership;
 use memory::Memory;
@@ -39,6 +41,8 @@ pub struct Cluster {
     pub leadership: Leadership,
     /// Events.
     pub publisher: Publisher,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The time.
     pub clock: Clock,
 }

@@ -27,8 +27,14 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 /// How often one look may be followed by another at once, because the first learned something new.
 const ROUNDS: usize = 4;
 
-/// Counts a failed look at the object of this uid; says when to look again.
-type CountFailure = fn(&Memory, &str) -> Duration;
+/// What one loop differs in from the other.
+#[derive(Clone, Copy)]
+struct Loop {
+    /// Its name in the metrics.
+    name: &'static str,
+    /// Counts a failed look at the object of this uid; says when to look again.
+    count: fn(&Memory, &str) -> Duration,
+}
 
 /// Runs the loops of all kinds until `stop` says so; what is under way is finished.
 pub async fn run(cluster: Cluster, requests: Requests, stop: watch::Receiver<bool>) {
@@ -41,10 +47,16 @@ pub async fn run(cluster: Cluster, requests: Requests, stop: watch::Receiver<boo
         stop.clone(),
         Arc::clone(&cluster),
         session::reconcile,
-        Memory::session_failed,
+        Loop { name: "session", count: Memory::session_failed },
     );
-    let workspace_loop =
-        drive(stores.workspaces.reader(), workspaces, stop, cluster, workspace::reconcile, Memory::workspace_failed);
+    let workspace_loop = drive(
+        stores.workspaces.reader(),
+        workspaces,
+        stop,
+        cluster,
+        workspace::reconcile,
+        Loop { name: "workspace", count: Memory::workspace_failed },
+    );
     future::join(session_loop, workspace_loop).await;
 }
 
@@ -54,7 +66,7 @@ async fn drive<K, F>(
     mut stop: watch::Receiver<bool>,
     cluster: Arc<Cluster>,
     reconcile: fn(Arc<K>, Arc<Cluster>) -> F,
-    count: CountFailure,
+    this: Loop,
 ) where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
     F: Future<Output = Result<Action, CallError>> + Send + 'static,
@@ -65,9 +77,17 @@ async fn drive<K, F>(
     };
     let queue = stream::StreamExt::map(requests, Ok::<_, std::convert::Infallible>).take_until(Box::pin(stopped));
     let config = Config::default().concurrency(64);
-    let look = move |object, cluster| Box::pin(reconcile(object, cluster));
+    let look = move |object, cluster: Arc<Cluster>| {
+        Box::pin(async move {
+            let begun = std::time::Instant::now();
+            cluster.metrics.look_began(this.name);
+            let outcome = reconcile(object, Arc::clone(&cluster)).await;
+            cluster.metrics.look_ended(this.name, outcome.as_ref().map(drop), begun.elapsed());
+            outcome
+        })
+    };
     let after = move |object: Arc<K>, error: &CallError, cluster: Arc<Cluster>| {
-        retry(object.as_ref(), error, |uid| count(&cluster.memory, uid))
+        retry(object.as_ref(), error, |uid| (this.count)(&cluster.memory, uid))
     };
     applier(look, after, cluster, store, queue, config)
         .for_each(|outcome| {

@@ -11,6 +11,8 @@ pub mod clock;
 pub mod cluster;
 pub mod controller;
 pub mod install;
+pub mod let_go;
+pub mod metrics;
 pub mod plan;
 pub mod settings;
 pub mod telemetry;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use berth::install::{self, Installation};
-use berth::settings::Settings;
-use berth::{app, plan, telemetry};
+use berth::install;
+use berth::let_go::LetGo;
+use berth::settings::{Flags, LogFormat};
+use berth::{app, let_go, plan, telemetry};
 use clap::{Parser, Subcommand};
 
 /// On-demand workspaces and supervised sessions on Kubernetes.
@@ -18,8 +19,7 @@ use clap::{Parser, Subcommand};
     arg_required_else_help = true,
     after_help = "Examples:
   berth operator --log-format text         run against the cluster of KUBECONFIG
-  berth manifests crds | kubectl apply --server-side -f -
-  berth manifests install --image berth-operator:dev | kubectl apply -f -"
+  berth manifests crds | kubectl apply --server-side -f -"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -29,8 +29,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Reconcile Workspaces and Sessions until stopped.
-    Operator(Settings),
-    /// Print the manifests that install Berth.
+    Operator(Flags),
+    /// Remove Berth's finalizers, once it is uninstalled: nothing then waits for an operator that is gone.
+    LetGo(LetGo),
+    /// Print what Berth brings to the cluster; the chart in charts/berth installs it with the operator.
     #[command(subcommand)]
     Manifests(Manifests),
     /// Print the parts of the documentation that are made from the code.
@@ -46,8 +48,6 @@ enum Manifests {
         #[arg(long)]
         dir: Option<PathBuf>,
     },
-    /// The operator with its permissions.
-    Install(Installation),
 }
 
 #[derive(Subcommand)]
@@ -70,10 +70,15 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        Command::Operator(settings) => {
+        Command::Operator(flags) => {
+            let settings = flags.settle()?;
             telemetry::start(settings.log_format, &settings.log).context("cannot start logging")?;
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             runtime.block_on(app::operator(settings))
+        }
+        Command::LetGo(told) => {
+            telemetry::start(LogFormat::Json, "info").context("cannot start logging")?;
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(let_go::run(told))
         }
         Command::Manifests(Manifests::Crds { dir: None }) => {
             install::crds().iter().try_for_each(|(_, crd)| print(&install::yaml(crd)?))
@@ -85,9 +90,6 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                     .with_context(|| format!("cannot write {}", path.display()))?;
             }
             Ok(())
-        }
-        Command::Manifests(Manifests::Install(installation)) => {
-            install::manifests(&installation).iter().try_for_each(|object| print(&install::yaml(object)?))
         }
         Command::Docs(Docs::States) => print(&plan::phase::table()),
     }

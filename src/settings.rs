@@ -1,12 +1,20 @@
-//! The operator's settings: command-line flags, each with an environment variable.
+//! The operator's settings: flags and environment variables over the configuration file over defaults. Owns which there
+//! are, and what is wrong with them; not what they do.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 
-/// Settings of `berth operator`.
-#[derive(Args, Clone, Debug)]
-pub struct Settings {
+/// What `berth operator` is told on the command line and by the environment. What it is not told is in the file.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Flags {
+    /// A YAML file with settings; what is given here or in the environment goes over it.
+    #[arg(long, env = "BERTH_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// The namespace that holds the leader lease; in a pod, its own.
     #[arg(long, env = "BERTH_NAMESPACE", default_value = "berth-system")]
     pub namespace: String,
@@ -15,45 +23,204 @@ pub struct Settings {
     #[arg(long, env = "BERTH_IDENTITY")]
     pub identity: Option<String>,
 
-    /// Where /livez and /readyz are served.
-    #[arg(long, env = "BERTH_HEALTH_ADDRESS", default_value = "0.0.0.0:8081")]
-    pub health_address: SocketAddr,
+    /// A namespace to work in, once for each; without any, the whole cluster.
+    #[arg(long = "watch-namespace", env = "BERTH_WATCH_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
 
-    /// Where the activity of sessions is read from.
-    #[arg(long, env = "BERTH_ACTIVITY_SOURCE", value_enum, default_value_t = ActivitySource::Status)]
-    pub activity_source: ActivitySource,
+    /// Where /livez and /readyz are served [default: 0.0.0.0:8081].
+    #[arg(long, env = "BERTH_HEALTH_ADDRESS", value_name = "ADDRESS")]
+    pub health_address: Option<SocketAddr>,
 
-    /// How log lines are written.
-    #[arg(long, env = "BERTH_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
-    pub log_format: LogFormat,
+    /// Where /metrics is served [default: 0.0.0.0:8080].
+    #[arg(long, env = "BERTH_METRICS_ADDRESS", value_name = "ADDRESS")]
+    pub metrics_address: Option<SocketAddr>,
 
-    /// What is logged, as `level` or `target=level,…`.
-    #[arg(long, env = "BERTH_LOG", default_value = "info")]
-    pub log: String,
+    /// Where the activity of sessions is read from [default: status].
+    #[arg(long, env = "BERTH_ACTIVITY_SOURCE", value_enum)]
+    pub activity_source: Option<ActivitySource>,
+
+    /// How log lines are written [default: json].
+    #[arg(long, env = "BERTH_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+
+    /// What is logged, as `level` or `target=level,…` [default: info].
+    #[arg(long, env = "BERTH_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+/// The configuration file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct File {
+    watch_namespaces: Vec<String>,
+    activity: Activity,
+    log: Log,
+    health: Listen,
+    metrics: Listen,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Activity {
+    source: Option<ActivitySource>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Log {
+    format: Option<LogFormat>,
+    filter: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Listen {
+    address: Option<SocketAddr>,
 }
 
 /// Where the activity of sessions is read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ActivitySource {
     /// From `status.activity.lastAt` and `spec.keepAliveAt`: whoever writes them is trusted.
+    #[default]
     Status,
 }
 
 /// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.
+    #[default]
     Json,
     /// For people.
     Text,
 }
 
-impl Settings {
+/// The settings in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The namespace of the leader lease.
+    pub namespace: String,
     /// What this process is called: unique among all that ever contend for the lease at the same time.
-    pub fn identity(&self) -> String {
-        self.identity.clone().unwrap_or_else(|| {
-            let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "berth-operator".to_owned());
-            format!("{host}-{}", std::process::id())
+    pub identity: String,
+    /// The namespaces to work in, each once; none stands for the whole cluster.
+    pub watch_namespaces: Vec<String>,
+    /// Where the health endpoints are served.
+    pub health_address: SocketAddr,
+    /// Where the metrics are served.
+    pub metrics_address: SocketAddr,
+    /// Where the activity of sessions is read from.
+    pub activity_source: ActivitySource,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// What is logged.
+    pub log: String,
+}
+
+impl Flags {
+    /// The settings in force: these flags over their file over the defaults.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has an unknown key or a wrong value, or a namespace's name is none.
+    pub fn settle(self) -> anyhow::Result<Settings> {
+        let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        let written =
+            if self.watch_namespaces.is_empty() { file.watch_namespaces } else { self.watch_namespaces.clone() };
+        let mut watch_namespaces: Vec<String> = written.into_iter().filter(|name| !name.is_empty()).collect();
+        watch_namespaces.sort_unstable();
+        watch_namespaces.dedup();
+        for name in watch_namespaces.iter().chain([&self.namespace]) {
+            anyhow::ensure!(
+                is_dns_label(name),
+                "`{name}` is no namespace's name: write lower-case letters, digits and dashes, at most 63"
+            );
+        }
+        let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
+        Ok(Settings {
+            identity: self.identity.unwrap_or_else(own_name),
+            namespace: self.namespace,
+            watch_namespaces,
+            health_address: self.health_address.or(file.health.address).unwrap_or_else(|| any(8081)),
+            metrics_address: self.metrics_address.or(file.metrics.address).unwrap_or_else(|| any(8080)),
+            activity_source: self.activity_source.or(file.activity.source).unwrap_or_default(),
+            log_format: self.log_format.or(file.log.format).unwrap_or_default(),
+            log: self.log.or(file.log.filter).unwrap_or_else(|| "info".to_owned()),
         })
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<File> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
+    // A file with nothing in it, or with comments alone, sets nothing.
+    let parsed: Option<File> =
+        serde_saphyr::from_str(&text).with_context(|| format!("the configuration file {} is wrong", path.display()))?;
+    Ok(parsed.unwrap_or_default())
+}
+
+/// Whether this is a label as RFC 1123 has it, which the names of namespaces are.
+fn is_dns_label(name: &str) -> bool {
+    let allowed = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    (1..=63).contains(&name.len()) && name.chars().all(allowed) && !name.starts_with('-') && !name.ends_with('-')
+}
+
+/// The pod's name, which is the host's, and the process among those on it.
+fn own_name() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "berth-operator".to_owned());
+    format!("{host}-{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags() -> Flags {
+        Flags { namespace: "berth-system".to_owned(), identity: Some("me".to_owned()), ..Flags::default() }
+    }
+
+    fn with_file(name: &str, text: &str, flags: Flags) -> Result<Settings, String> {
+        let path = std::env::temp_dir().join(format!("berth-settings-{}-{name}.yaml", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        let settled = Flags { config: Some(path.clone()), ..flags }.settle();
+        std::fs::remove_file(&path).unwrap();
+        settled.map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn without_a_word_all_is_as_the_documentation_says() {
+        let settings = flags().settle().unwrap();
+        assert_eq!(settings.health_address.to_string(), "0.0.0.0:8081");
+        assert_eq!(settings.metrics_address.to_string(), "0.0.0.0:8080");
+        assert_eq!((settings.log_format, settings.log.as_str()), (LogFormat::Json, "info"));
+        assert!(settings.watch_namespaces.is_empty());
+        assert_eq!(with_file("empty", "# nothing\n", flags()), Ok(settings.clone()));
+        assert_eq!(with_file("braces", "{}\n", flags()), Ok(settings));
+    }
+
+    #[test]
+    fn a_flag_goes_over_the_file() {
+        let text = "log: {format: text, filter: debug}\nwatchNamespaces: [b, a, b]\nmetrics: {address: 127.0.0.1:1}\n";
+        let settings = with_file("over", text, Flags { log: Some("warn".to_owned()), ..flags() }).unwrap();
+        assert_eq!((settings.log_format, settings.log.as_str()), (LogFormat::Text, "warn"));
+        assert_eq!(settings.watch_namespaces, ["a", "b"]);
+        assert_eq!(settings.metrics_address.to_string(), "127.0.0.1:1");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, named) in [
+            ("logg: {}", "logg"),
+            ("log: {format: xml}", "xml"),
+            ("health: {address: nowhere}", "address"),
+            ("watchNamespaces: [Upper]", "`Upper` is no namespace's name"),
+            ("log: [", "is wrong"),
+        ] {
+            let error = with_file("wrong", text, flags()).unwrap_err();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+        let missing = Flags { config: Some("/nowhere/berth.yaml".into()), ..flags() }.settle().unwrap_err();
+        assert!(format!("{missing:#}").contains("/nowhere/berth.yaml"));
     }
 }

@@ -47,6 +47,29 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 19] = [
+        Self::UserDisconnected,
+        Self::IdleTimeout,
+        Self::NetworkLost,
+        Self::WorkspaceStopped,
+        Self::AdministratorEnded,
+        Self::MaxDuration,
+        Self::PolicyViolation,
+        Self::LimitExceeded,
+        Self::QueueTimeout,
+        Self::CredentialExpired,
+        Self::MfaExpired,
+        Self::RecordingFailed,
+        Self::InstanceLost,
+        Self::StartTimeout,
+        Self::SessionDeleted,
+        Self::WorkspaceDeleted,
+        Self::InvalidSpec,
+        Self::CapabilityMissing,
+        Self::ReportedByUser,
+    ];
+
     /// The reason as it stands on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -282,6 +282,21 @@ pub enum WorkspacePhase {
     Unavailable,
 }
 
+impl WorkspacePhase {
+    /// Every phase.
+    pub const ALL: [Self; 4] = [Self::Available, Self::InUse, Self::Maintenance, Self::Unavailable];
+
+    /// The phase as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Available => "Available",
+            Self::InUse => "InUse",
+            Self::Maintenance => "Maintenance",
+            Self::Unavailable => "Unavailable",
+        }
+    }
+}
+
 fn preserved(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }

@@ -62,17 +62,33 @@ where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     writer: Writer<K>,
-    /// The newest resource version that the watch has brought: what is absent and older was deleted.
-    position: u64,
+    /// What each watch has brought: one for the whole cluster, or one for each namespace.
+    watches: HashMap<Scope, Progress<K>>,
     index: HashMap<String, HashSet<ObjectRef<K>>>,
     /// Objects that stand and cannot be read. What was known of one before is kept: it still holds what it held.
     unreadable: HashMap<ObjectRef<K>, WhyUnreadable>,
-    /// What came while a list is under way.
-    listing: Option<Listing<K>>,
     key: fn(&K) -> Option<String>,
 }
 
+/// What a watch covers: a namespace, or the whole cluster.
+pub type Scope = Option<String>;
+
+struct Progress<K: Resource<DynamicType = ()>> {
+    /// The newest resource version that the watch has brought: what is absent and older was deleted.
+    position: u64,
+    /// What came while a list is under way.
+    listing: Option<Listing<K>>,
+}
+
+impl<K: Resource<DynamicType = ()>> Default for Progress<K> {
+    fn default() -> Self {
+        Self { position: 0, listing: None }
+    }
+}
+
 struct Listing<K: Resource<DynamicType = ()>> {
+    /// What the list has.
+    objects: Vec<K>,
     /// What we wrote, which may be newer than the list.
     written: Vec<K>,
     /// What the list has that cannot be read.
@@ -100,10 +116,9 @@ where
             reader,
             inner: Arc::new(Mutex::new(Inner {
                 writer,
-                position: 0,
+                watches: HashMap::new(),
                 index: HashMap::new(),
                 unreadable: HashMap::new(),
-                listing: None,
                 key,
             })),
         }
@@ -133,13 +148,19 @@ where
         unknown.filter_map(|object| inner.unreadable.get(object).cloned()).collect()
     }
 
+    /// How many objects stand and cannot be read.
+    pub fn unreadable_count(&self) -> i64 {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        i64::try_from(inner.unreadable.len()).unwrap_or(i64::MAX)
+    }
+
     /// Takes in an object that cannot be read; whether that is news.
-    pub fn take_unreadable(&self, object: &InvalidObject) -> bool {
+    pub fn take_unreadable(&self, scope: &Scope, object: &InvalidObject) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let why = WhyUnreadable { uid: object.metadata.uid.clone().unwrap_or_default(), error: object.error.clone() };
         let reference = reference(&object.metadata);
         let is_news = inner.unreadable.get(&reference) != Some(&why);
-        if let Some(listing) = &mut inner.listing {
+        if let Some(listing) = &mut inner.progress(scope).listing {
             listing.unreadable.insert(reference.clone(), why.clone());
         }
         inner.unreadable.insert(reference, why);
@@ -163,44 +184,54 @@ where
         inner.index.get(key).into_iter().flatten().filter_map(|object| self.reader.get(object)).collect()
     }
 
-    /// Takes in what the watch brought. An event that is older than what is known changes nothing.
-    pub fn take(&self, event: &Event<K>) {
+    /// Takes in what the watch of this scope brought. An event that is older than what is known changes nothing.
+    pub fn take(&self, scope: &Scope, event: &Event<K>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Apply(object) => {
                 inner.unreadable.remove(&ObjectRef::from_obj(object));
-                inner.position = inner.position.max(version(object));
+                inner.advance(scope, version(object));
                 if self.known(object).is_none_or(|known| version(known.as_ref()) <= version(object)) {
                     inner.put(self.known(object), object);
                 }
             }
             Event::Delete(object) => {
                 inner.unreadable.remove(&ObjectRef::from_obj(object));
-                inner.position = inner.position.max(version(object));
+                inner.advance(scope, version(object));
                 if self.known(object).is_some_and(|known| version(known.as_ref()) <= version(object)) {
                     inner.drop_index(self.known(object));
                     inner.writer.apply_watcher_event(event);
                 }
             }
-            // A list replaces everything, also where the versions went backward, as after a restored etcd.
+            // A list replaces everything in its scope, also where the versions went backward, as after a restored etcd.
             Event::Init => {
-                inner.position = 0;
-                inner.listing = Some(Listing { written: Vec::new(), unreadable: HashMap::new() });
-                inner.writer.apply_watcher_event(event);
+                let listing = Listing { objects: Vec::new(), written: Vec::new(), unreadable: HashMap::new() };
+                *inner.progress(scope) = Progress { position: 0, listing: Some(listing) };
             }
             Event::InitApply(object) => {
-                inner.position = inner.position.max(version(object));
-                inner.writer.apply_watcher_event(event);
+                inner.advance(scope, version(object));
+                if let Some(listing) = &mut inner.progress(scope).listing {
+                    listing.objects.push(object.clone());
+                }
             }
             Event::InitDone => {
-                let Listing { written, unreadable } =
-                    inner.listing.take().unwrap_or_else(|| Listing { written: Vec::new(), unreadable: HashMap::new() });
-                // The list replaces what was known, but for what stands and cannot be read any more.
-                for known in unreadable.keys().filter_map(|object| self.reader.get(object)) {
-                    inner.writer.apply_watcher_event(&Event::InitApply(known.as_ref().clone()));
+                let Some(Listing { objects, written, unreadable }) = inner.progress(scope).listing.take() else {
+                    return;
+                };
+                // It replaces what was known there, but for what stands and cannot be read any more.
+                let elsewhere = |namespace: Option<&str>| scope.is_some() && namespace != scope.as_deref();
+                let kept = self.reader.state().into_iter().filter(|known| {
+                    elsewhere(known.meta().namespace.as_deref())
+                        || unreadable.contains_key(&ObjectRef::from_obj(&**known))
+                });
+                let kept: Vec<K> = kept.map(|known| known.as_ref().clone()).collect();
+                inner.writer.apply_watcher_event(&Event::Init);
+                for object in kept.into_iter().chain(objects) {
+                    inner.writer.apply_watcher_event(&Event::InitApply(object));
                 }
-                inner.unreadable = unreadable;
-                inner.writer.apply_watcher_event(event);
+                inner.writer.apply_watcher_event(&Event::InitDone);
+                inner.unreadable.retain(|object, _| elsewhere(object.namespace.as_deref()));
+                inner.unreadable.extend(unreadable);
                 inner.index.clear();
                 for object in self.reader.state() {
                     inner.add_index(&object);
@@ -218,7 +249,7 @@ where
     /// brought was deleted since, and one without finalizers that is being deleted is gone.
     pub fn own(&self, object: K) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(listing) = &mut inner.listing {
+        if let Some(listing) = &mut inner.progress_of(&object).listing {
             listing.written.push(object.clone());
         }
         self.take_own(&mut inner, object);
@@ -230,7 +261,7 @@ where
             && object.meta().deletion_grace_period_seconds.unwrap_or(0) == 0;
         let newer = match self.known(&object) {
             Some(known) => version(known.as_ref()) < version(&object),
-            None => inner.position < version(&object),
+            None => inner.progress_of(&object).position < version(&object),
         };
         if newer && !gone {
             inner.put(self.known(&object), &object);
@@ -247,6 +278,21 @@ where
     K: Resource<DynamicType = ()> + Clone + 'static,
     ObjectRef<K>: Hash + Eq,
 {
+    fn progress(&mut self, scope: &Scope) -> &mut Progress<K> {
+        self.watches.entry(scope.clone()).or_default()
+    }
+
+    /// The progress of the watch that covers `object`.
+    fn progress_of(&mut self, object: &K) -> &mut Progress<K> {
+        let scope = object.meta().namespace.clone().filter(|_| !self.watches.contains_key(&None));
+        self.progress(&scope)
+    }
+
+    fn advance(&mut self, scope: &Scope, version: u64) {
+        let progress = self.progress(scope);
+        progress.position = progress.position.max(version);
+    }
+
     fn put(&mut self, known: Option<Arc<K>>, object: &K) {
         self.drop_index(known);
         self.writer.apply_watcher_event(&Event::Apply(object.clone()));
@@ -299,7 +345,7 @@ mod tests {
     fn what_we_wrote_is_seen_at_once_and_an_older_event_does_not_undo_it() {
         let stores = Stores::default();
         stores.pods.own(pod("10", "s"));
-        stores.pods.take(&Event::Apply(pod("9", "s")));
+        stores.pods.take(&None, &Event::Apply(pod("9", "s")));
         assert_eq!(seen(&stores).as_deref(), Some("10"));
         assert_eq!(stores.pods.under("s").len(), 1);
     }
@@ -307,8 +353,8 @@ mod tests {
     #[test]
     fn an_answer_that_comes_after_the_deletion_does_not_bring_an_object_back() {
         let stores = Stores::default();
-        stores.pods.take(&Event::Apply(pod("10", "s")));
-        stores.pods.take(&Event::Delete(pod("12", "s")));
+        stores.pods.take(&None, &Event::Apply(pod("10", "s")));
+        stores.pods.take(&None, &Event::Delete(pod("12", "s")));
         stores.pods.own(pod("11", "s"));
         assert_eq!(seen(&stores), None);
         assert!(stores.pods.under("s").is_empty());
@@ -318,17 +364,17 @@ mod tests {
     fn a_deletion_does_not_take_what_was_created_anew_since() {
         let stores = Stores::default();
         stores.pods.own(pod("20", "s"));
-        stores.pods.take(&Event::Delete(pod("15", "s")));
+        stores.pods.take(&None, &Event::Delete(pod("15", "s")));
         assert_eq!(seen(&stores).as_deref(), Some("20"));
     }
 
     #[test]
     fn what_we_wrote_during_a_list_outlives_it() {
         let stores = Stores::default();
-        stores.pods.take(&Event::Init);
-        stores.pods.take(&Event::InitApply(pod("5", "s")));
+        stores.pods.take(&None, &Event::Init);
+        stores.pods.take(&None, &Event::InitApply(pod("5", "s")));
         stores.pods.own(pod("7", "s"));
-        stores.pods.take(&Event::InitDone);
+        stores.pods.take(&None, &Event::InitDone);
         assert_eq!(seen(&stores).as_deref(), Some("7"));
         assert_eq!(stores.pods.under("s").len(), 1);
     }
@@ -336,18 +382,18 @@ mod tests {
     #[test]
     fn what_cannot_be_read_any_more_holds_what_it_held_until_it_is_gone() {
         let stores = Stores::default();
-        stores.pods.take(&Event::Apply(pod("10", "s")));
+        stores.pods.take(&None, &Event::Apply(pod("10", "s")));
         let metadata =
             ObjectMeta { name: Some("p".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
         let object = InvalidObject { error: "no such phase".to_owned(), metadata };
-        assert!(stores.pods.take_unreadable(&object));
+        assert!(stores.pods.take_unreadable(&None, &object));
         assert_eq!(stores.pods.why_unreadable("n", "p").as_deref(), Some("no such phase"));
         assert_eq!(stores.pods.under("s").len(), 1);
         // Also over a list, which has it and cannot read it.
-        stores.pods.take(&Event::Init);
+        stores.pods.take(&None, &Event::Init);
         assert!(stores.pods.why_unreadable("n", "p").is_some(), "before the list was read");
-        assert!(!stores.pods.take_unreadable(&object), "no news");
-        stores.pods.take(&Event::InitDone);
+        assert!(!stores.pods.take_unreadable(&None, &object), "no news");
+        stores.pods.take(&None, &Event::InitDone);
         assert_eq!((stores.pods.why_unreadable("n", "p").is_some(), stores.pods.under("s").len()), (true, 1));
         assert!(stores.pods.unknown_in("n").is_empty());
         assert!(stores.pods.forget(&object.metadata).is_some());
@@ -358,36 +404,60 @@ mod tests {
     #[test]
     fn what_cannot_be_read_and_is_in_no_list_any_more_is_gone() {
         let stores = Stores::default();
-        stores.pods.take(&Event::Apply(pod("10", "s")));
+        stores.pods.take(&None, &Event::Apply(pod("10", "s")));
         let metadata =
             ObjectMeta { name: Some("p".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
-        stores.pods.take_unreadable(&InvalidObject { error: "no such phase".to_owned(), metadata });
-        stores.pods.take(&Event::Init);
-        stores.pods.take(&Event::InitDone);
+        stores.pods.take_unreadable(&None, &InvalidObject { error: "no such phase".to_owned(), metadata });
+        stores.pods.take(&None, &Event::Init);
+        stores.pods.take(&None, &Event::InitDone);
         assert_eq!((stores.pods.why_unreadable("n", "p"), seen(&stores)), (None, None));
     }
 
     #[test]
     fn what_we_deleted_during_a_list_that_lacks_it_is_gone() {
         let stores = Stores::default();
-        stores.pods.take(&Event::Apply(pod("3", "s")));
-        stores.pods.take(&Event::Init);
+        stores.pods.take(&None, &Event::Apply(pod("3", "s")));
+        stores.pods.take(&None, &Event::Init);
         let mut going = pod("9", "s");
         going.metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Default::default()));
         going.metadata.deletion_grace_period_seconds = Some(30);
         stores.pods.own(going);
-        stores.pods.take(&Event::InitDone);
+        stores.pods.take(&None, &Event::InitDone);
         assert_eq!(seen(&stores), None);
+    }
+
+    #[test]
+    fn a_list_of_one_namespace_leaves_the_others_alone() {
+        let stores = Stores::default();
+        let scope = |name: &str| Some(name.to_owned());
+        let of = |namespace: &str, version: &str| {
+            let mut pod = pod(version, namespace);
+            pod.metadata.namespace = Some(namespace.to_owned());
+            pod
+        };
+        for namespace in ["n", "m"] {
+            stores.pods.take(&scope(namespace), &Event::Init);
+            stores.pods.take(&scope(namespace), &Event::InitApply(of(namespace, "30")));
+            stores.pods.take(&scope(namespace), &Event::InitDone);
+        }
+        assert_eq!((stores.pods.under("n").len(), stores.pods.under("m").len()), (1, 1));
+        stores.pods.take(&scope("m"), &Event::Init);
+        stores.pods.take(&scope("m"), &Event::InitDone);
+        assert_eq!((stores.pods.under("n").len(), stores.pods.under("m").len()), (1, 0));
+        // How far one watch has come says nothing about the other's namespace.
+        stores.pods.take(&scope("n"), &Event::Apply(of("n", "90")));
+        stores.pods.own(of("m", "40"));
+        assert_eq!(stores.pods.under("m").len(), 1);
     }
 
     #[test]
     fn a_list_replaces_everything_even_when_versions_go_backward() {
         let stores = Stores::default();
         stores.pods.own(pod("20", "s"));
-        stores.pods.take(&Event::Init);
-        stores.pods.take(&Event::InitApply(pod("5", "t")));
-        stores.pods.take(&Event::InitDone);
+        stores.pods.take(&None, &Event::Init);
+        stores.pods.take(&None, &Event::InitApply(pod("5", "t")));
+        stores.pods.take(&None, &Event::InitDone);
         assert_eq!(seen(&stores).as_deref(), Some("5"));
         assert!(stores.pods.under("s").is_empty());
         assert_eq!(stores.pods.under("t").len(), 1);

@@ -57,6 +57,19 @@ impl CallError {
         says("violates PodSecurity") || says("denied request") || says("denied the request")
     }
 
+    /// One word for the kind of failure.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoAnswer(_) => "no_answer",
+            Self::NotOurs(_) => "not_ours",
+            Self::Unreadable { .. } => "unreadable",
+            error if error.is_conflict() => "conflict",
+            error if error.is_refusal() => "refused",
+            error if error.code() == Some(403) || error.is_denial() => "forbidden",
+            Self::Api(_) | Self::NotLeader | Self::Attempt => "api",
+        }
+    }
+
     /// The API server's own words, or ours.
     pub fn words(&self) -> String {
         match self {

@@ -2,22 +2,32 @@
 //! how long an interruption counts; what is answered to whom is `admin`'s.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::cache::Scope;
 use super::error::CallError;
 
 /// What the watches say of themselves, and the look at the lease before there are any, for the health endpoints: by
 /// kind, nothing when all is well.
 #[derive(Clone, Default)]
-pub struct WatchHealth(Arc<Mutex<BTreeMap<&'static str, Option<Trouble>>>>);
+pub struct WatchHealth(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    troubles: Mutex<BTreeMap<(&'static str, Scope), Option<Trouble>>>,
+    changed: Notify,
+}
 
 /// Why a kind is not watched.
 enum Trouble {
     /// It was not listed yet.
     Unlisted(String),
+    /// The API server does not know the kind.
+    Unknown(String),
     /// The watch was interrupted then. It is taken up again without a word where nothing has changed meanwhile, so
     /// that an interruption counts only while it is fresh; one that lasts is told anew at each attempt.
     Interrupted(Instant, String),
@@ -28,17 +38,22 @@ const FRESH: Duration = Duration::from_secs(90);
 
 impl WatchHealth {
     /// The kind is to be listed, and was not yet.
-    pub fn unlisted(&self, kind: &'static str) {
-        self.set(kind, Some(Trouble::Unlisted("not listed yet".to_owned())));
+    pub fn unlisted(&self, kind: &'static str, scope: &Scope) {
+        self.set(kind, scope, Some(Trouble::Unlisted("not listed yet".to_owned())));
     }
 
     /// The watch of the kind has caught up.
-    pub fn well(&self, kind: &'static str) {
-        self.set(kind, None);
+    pub fn well(&self, kind: &'static str, scope: &Scope) {
+        self.set(kind, scope, None);
     }
 
-    fn set(&self, kind: &'static str, trouble: Option<Trouble>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, trouble);
+    fn set(&self, kind: &'static str, scope: &Scope, trouble: Option<Trouble>) {
+        self.lock().insert((kind, scope.clone()), trouble);
+        self.0.changed.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(&'static str, Scope), Option<Trouble>>> {
+        self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What became of a look at the lease.
@@ -47,30 +62,67 @@ impl WatchHealth {
             // Another was faster: it was there to be looked at.
             Err(error) if !error.is_conflict() && !error.is_not_found() => {
                 tracing::warn!(%error, "lease not taken");
-                self.interrupted("Lease", error.to_string());
+                self.interrupted("Lease", &None, error.to_string());
             }
-            Ok(()) | Err(_) => self.well("Lease"),
+            Ok(()) | Err(_) => self.well("Lease", &None),
         }
     }
 
     /// The watch of the kind was interrupted.
-    pub fn interrupted(&self, kind: &'static str, error: String) {
-        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let trouble = kinds.entry(kind).or_default();
+    pub fn interrupted(&self, kind: &'static str, scope: &Scope, error: String) {
+        let mut troubles = self.lock();
+        let trouble = troubles.entry((kind, scope.clone())).or_default();
         *trouble = Some(match trouble {
-            Some(Trouble::Unlisted(_)) => Trouble::Unlisted(error),
+            Some(Trouble::Unlisted(_) | Trouble::Unknown(_)) => Trouble::Unlisted(error),
             Some(Trouble::Interrupted(..)) | None => Trouble::Interrupted(Instant::now(), error),
         });
     }
 
+    /// The API server does not know the kind.
+    pub fn unknown(&self, kind: &'static str, scope: &Scope, error: String) {
+        self.set(kind, scope, Some(Trouble::Unknown(error)));
+    }
+
+    /// Waits until every kind was listed once.
+    pub async fn all_listed(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            let pending =
+                |trouble: &Option<Trouble>| matches!(trouble, Some(Trouble::Unlisted(_) | Trouble::Unknown(_)));
+            if !self.lock().values().any(pending) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// The kinds that cannot be watched, with the reason.
     pub fn troubles(&self) -> Vec<String> {
-        let kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let tell = |(kind, trouble): (&&str, &Option<Trouble>)| match trouble {
-            Some(Trouble::Unlisted(why)) => Some(format!("{kind}: {why}")),
-            Some(Trouble::Interrupted(at, why)) if at.elapsed() < FRESH => Some(format!("{kind}: {why}")),
-            Some(Trouble::Interrupted(..)) | None => None,
+        let tell = |((kind, scope), why): (&(&'static str, Scope), &String)| match scope {
+            Some(namespace) => format!("{kind} in {namespace}: {why}"),
+            None => format!("{kind}: {why}"),
         };
-        kinds.iter().filter_map(tell).collect()
+        self.lock().iter().filter_map(|(watch, trouble)| Some((watch, trouble.as_ref()?.why()?))).map(tell).collect()
+    }
+
+    /// Each kind, whether there is trouble with it, and whether the API server does not know it.
+    pub fn by_kind(&self) -> BTreeMap<&'static str, (bool, bool)> {
+        let mut kinds = BTreeMap::new();
+        for ((kind, _), trouble) in self.lock().iter() {
+            let (troubled, unknown) = kinds.entry(*kind).or_insert((false, false));
+            *troubled |= trouble.as_ref().is_some_and(|trouble| trouble.why().is_some());
+            *unknown |= matches!(trouble, Some(Trouble::Unknown(_)));
+        }
+        kinds
+    }
+}
+
+impl Trouble {
+    /// The reason, while it counts.
+    fn why(&self) -> Option<&String> {
+        match self {
+            Self::Unlisted(why) | Self::Unknown(why) => Some(why),
+            Self::Interrupted(at, why) => Some(why).filter(|_| at.elapsed() < FRESH),
+        }
     }
 }

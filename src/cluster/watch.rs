@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures::{StreamExt, pin_mut};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
@@ -20,7 +20,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
-use super::cache::{Cache, workspace_key};
+use super::cache::{Cache, Scope, workspace_key};
 use super::health::WatchHealth;
 use super::unreadable::{self, Unreadable};
 use crate::api::{
@@ -76,49 +76,112 @@ impl Queues {
     }
 }
 
-/// Watches all kinds until the process ends.
-pub async fn run(cluster: Cluster, health: WatchHealth) {
-    let client = &cluster.client;
+/// Watches all kinds until the process ends: in these namespaces, or without any in the whole cluster.
+pub async fn run(cluster: Cluster, namespaces: Vec<String>, health: WatchHealth) {
     let (handed_in, unreadable) = unreadable::channel();
-    let managed = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
-    let sessions = watch(
-        "Session",
-        Api::all(client.clone()),
-        watcher::Config::default(),
-        &handed_in,
-        &cluster.stores.sessions,
-        &health,
-        |change| {
-            session_changed(&cluster, change);
-        },
-    );
-    let workspaces = watch(
-        "Workspace",
-        Api::all(client.clone()),
-        watcher::Config::default(),
-        &handed_in,
-        &cluster.stores.workspaces,
-        &health,
-        |change| {
-            workspace_changed(&cluster, change);
-        },
-    );
-    let policies = watch(
-        "SessionPolicy",
-        Api::all(client.clone()),
-        watcher::Config::default(),
-        &handed_in,
-        &cluster.stores.policies,
-        &health,
-        |change| {
-            policy_changed(&cluster, change);
-        },
-    );
-    let pods = watch("Pod", Api::all(client.clone()), managed, &handed_in, &cluster.stores.pods, &health, |change| {
-        pod_changed(&cluster, change);
-    });
     let telling = unreadable::run(cluster.clone(), handed_in.clone(), unreadable);
-    futures::join!(sessions, workspaces, policies, pods, telling);
+    let mut scopes: Vec<Scope> = namespaces.into_iter().map(Some).collect();
+    if scopes.is_empty() {
+        scopes.push(None);
+    }
+    let watches = scopes.into_iter().map(|scope| {
+        let watches = Watches { cluster: cluster.clone(), scope, handed_in: handed_in.clone(), health: health.clone() };
+        watches.run()
+    });
+    futures::join!(futures::future::join_all(watches), telling);
+}
+
+/// The watches of one scope, one for each kind.
+struct Watches {
+    cluster: Cluster,
+    scope: Scope,
+    handed_in: unreadable::Sender,
+    health: WatchHealth,
+}
+
+impl Watches {
+    async fn run(self) {
+        let (cluster, stores) = (&self.cluster, &self.cluster.stores);
+        let all = watcher::Config::default;
+        let managed = all().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
+        futures::join!(
+            self.watch("Session", all(), &stores.sessions, |change| session_changed(cluster, change)),
+            self.watch("Workspace", all(), &stores.workspaces, |change| workspace_changed(cluster, change)),
+            self.watch("SessionPolicy", all(), &stores.policies, |change| policy_changed(cluster, change)),
+            self.watch("Pod", managed, &stores.pods, |change| pod_changed(cluster, change)),
+        );
+    }
+
+    async fn watch<K>(
+        &self,
+        kind: &'static str,
+        config: watcher::Config,
+        cache: &Cache<K>,
+        mut changed: impl FnMut(Change<'_, K>),
+    ) where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let Self { cluster, scope, handed_in, health } = self;
+        let api: Api<DeserializeGuard<K>> = match scope {
+            Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
+            None => Api::all(cluster.client.clone()),
+        };
+        health.unlisted(kind, scope);
+        let events = watcher(api, config).default_backoff();
+        pin_mut!(events);
+        while let Some(event) = events.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    tracing::warn!(kind, namespace = scope, %error, "watch interrupted");
+                    match is_unknown_kind(&error) {
+                        true => health.unknown(kind, scope, error.to_string()),
+                        false => health.interrupted(kind, scope, error.to_string()),
+                    }
+                    continue;
+                }
+            };
+            match read(event) {
+                Ok(event) => {
+                    cache.take(scope, &event);
+                    if matches!(event, Event::Apply(_) | Event::Delete(_) | Event::InitDone) {
+                        health.well(kind, scope);
+                    }
+                    match &event {
+                        Event::Apply(object) => changed(Change::Is(object)),
+                        Event::Delete(object) => changed(Change::Gone(object)),
+                        Event::InitDone => changed(Change::All),
+                        Event::Init | Event::InitApply(_) => {}
+                    }
+                }
+                Err(Refused { object, gone: false }) => {
+                    let is_news = cache.take_unreadable(scope, &object);
+                    if is_news {
+                        let (meta, error) = (&object.metadata, &object.error);
+                        tracing::error!(kind, object = meta.name, namespace = meta.namespace, error, "cannot be read");
+                    }
+                    changed(Change::Unreadable(&object.metadata));
+                    let reference = unreadable::reference::<K>(&object);
+                    let _ = handed_in.unbounded_send(Unreadable { reference, object: *object, is_news });
+                }
+                Err(Refused { object, gone: true }) => match cache.forget(&object.metadata) {
+                    Some(known) => changed(Change::Gone(&known)),
+                    None => changed(Change::Unreadable(&object.metadata)),
+                },
+            }
+        }
+    }
+}
+
+/// Whether the API server does not know the kind: its CRD is missing.
+fn is_unknown_kind(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
 /// What a watch brought, after its cache has taken it in.
@@ -131,65 +194,6 @@ enum Change<'a, K> {
     Unreadable(&'a ObjectMeta),
     /// Everything was listed anew.
     All,
-}
-
-async fn watch<K>(
-    kind: &'static str,
-    api: Api<DeserializeGuard<K>>,
-    config: watcher::Config,
-    handed_in: &unreadable::Sender,
-    cache: &Cache<K>,
-    health: &WatchHealth,
-    mut changed: impl FnMut(Change<'_, K>),
-) where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    ObjectRef<K>: Hash + Eq,
-    DeserializeGuard<K>: Resource<DynamicType = ()>,
-{
-    health.unlisted(kind);
-    let events = watcher(api, config).default_backoff();
-    pin_mut!(events);
-    while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::warn!(kind, %error, "watch interrupted");
-                health.interrupted(kind, error.to_string());
-                continue;
-            }
-        };
-        let event = match read(event) {
-            Ok(event) => event,
-            Err(Refused { object, gone: false }) => {
-                let is_news = cache.take_unreadable(&object);
-                if is_news {
-                    let (meta, error) = (&object.metadata, &object.error);
-                    tracing::error!(kind, object = meta.name, namespace = meta.namespace, error, "cannot be read");
-                }
-                changed(Change::Unreadable(&object.metadata));
-                let reference = unreadable::reference::<K>(&object);
-                let _ = handed_in.unbounded_send(Unreadable { reference, object: *object, is_news });
-                continue;
-            }
-            Err(Refused { object, gone: true }) => {
-                match cache.forget(&object.metadata) {
-                    Some(known) => changed(Change::Gone(&known)),
-                    None => changed(Change::Unreadable(&object.metadata)),
-                }
-                continue;
-            }
-        };
-        cache.take(&event);
-        if matches!(event, Event::Apply(_) | Event::Delete(_) | Event::InitDone) {
-            health.well(kind);
-        }
-        match &event {
-            Event::Apply(object) => changed(Change::Is(object)),
-            Event::Delete(object) => changed(Change::Gone(object)),
-            Event::InitDone => changed(Change::All),
-            Event::Init | Event::InitApply(_) => {}
-        }
-    }
 }
 
 /// An event about an object that cannot be read.

@@ -65,7 +65,11 @@ async fn carry_out(cluster: &Cluster, session: &Arc<Session>, plan: Plan<Step>) 
     let mut current = Arc::clone(session);
     for step in plan.steps {
         let tells = matches!(step, Step::Publish(_));
+        let before = tells.then(|| current.status.clone().unwrap_or_default());
         current = apply::session_step(cluster, current, step).await?;
+        if let (Some(before), Some(after)) = (before, &current.status) {
+            cluster.metrics.session_written(&before, after);
+        }
         if let Some(notes) = notes.take_if(|_| tells) {
             cluster.publisher.publish_beside(session.as_ref(), notes);
         }

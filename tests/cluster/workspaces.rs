@@ -136,9 +136,9 @@ async fn a_one_off_workspace_goes_after_a_disconnect_and_its_history_stays() {
     scene.policy("rules", json!({})).await;
     one_off(&scene, json!({}), json!({})).await;
     scene.session("mine", "box", json!({})).await;
+    scene.phase("mine", Phase::Active).await;
     scene.session("second", "box", json!({})).await;
     scene.phase("second", Phase::Pending).await;
-    scene.phase("mine", Phase::Active).await;
     scene.disconnect("mine").await;
     // Somebody waits for it: it is not served yet.
     scene.phase("second", Phase::Active).await;

@@ -51,7 +51,7 @@ impl Silence {
 
 impl Drop for Silence {
     fn drop(&mut self) {
-        cluster(&["up", "--without-helm"]);
+        cluster(&["up"]);
     }
 }
 

@@ -57,12 +57,3 @@ fn a_crd_is_small_enough_for_client_side_apply() {
         assert!(size < 200_000, "{name} has {size} bytes");
     }
 }
-
-#[test]
-fn the_operator_is_installed_without_wildcards() {
-    let installation = install::Installation { namespace: "n".to_owned(), image: "i".to_owned(), replicas: 1 };
-    for object in install::manifests(&installation) {
-        let text = object["rules"].to_string();
-        assert!(!text.contains('*'), "{text}");
-    }
-}

@@ -16,7 +16,7 @@ mod simulated;
 mod snapshot;
 mod status;
 mod storage;
-mod tools;
+pub mod tools;
 mod wanted;
 
 use crate::cache::{Cache, Lock};

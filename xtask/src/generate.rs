@@ -2,6 +2,7 @@
 //! berth package says when one has drifted.
 
 use crate::cache::Cache;
+use crate::chart;
 use crate::compile;
 use crate::run::{Run, step};
 use anyhow::{Context, Result};
@@ -17,7 +18,8 @@ pub fn run() -> Result<()> {
         Run::new(&berth).args(["manifests", "crds", "--dir"]).arg(root.join("crds")).quiet()?;
         let table = Run::new(&berth).args(["docs", "states"]).output()?;
         replace_between(&root.join("docs/states.md"), "matrix", &table)
-    })
+    })?;
+    chart::generate(&cache)
 }
 
 /// Replaces what stands between `<!-- name -->` and `<!-- /name -->`.

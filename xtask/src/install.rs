@@ -1,15 +1,15 @@
-//! Berth in the test cluster: its image there, its CRDs and manifests applied, its Deployment rolled out.
+//! Berth in the test cluster: its image there, its chart installed, its Deployment rolled out.
 //!
-//! Owns the steps and their order; the manifests are the operator's own (`berth manifests`). What builds needs no
-//! lock; what touches the cluster is done under the machine-wide one.
+//! Owns the steps and their order; what is installed is the chart's. What builds needs no lock; what touches the
+//! cluster is done under the machine-wide one.
 
 use crate::cache::{Cache, Lock};
+use crate::chart;
 use crate::cluster::{self, Layout, UpArgs};
 use crate::images::{self, Built, Image};
-use crate::run::{Run, step};
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
-use std::path::PathBuf;
+use crate::run::step;
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// The namespace that Berth is installed into.
@@ -24,20 +24,18 @@ pub fn main() -> Result<()> {
     let cache = Cache::open()?;
     let prepared = prepare(&cache)?;
     let lock = cache.lock("install")?;
-    cluster::up(&cache, &lock, &UpArgs { without_helm: true, ..UpArgs::default() })?;
+    cluster::up(&cache, &lock, &UpArgs::default())?;
     install(&cache, &lock, &prepared)
 }
 
-/// The operator as it was built: the binary that prints its manifests, and its image.
+/// The operator's image, as it was built.
 pub struct Prepared {
-    binary: PathBuf,
     image: Built,
 }
 
 /// Builds the operator and its image, unless they are built.
 pub fn prepare(cache: &Cache) -> Result<Prepared> {
-    let image = images::ensure(cache, Image::Operator)?;
-    Ok(Prepared { binary: cache.target().join("debug").join("berth"), image })
+    Ok(Prepared { image: images::ensure(cache, Image::Operator)? })
 }
 
 /// Installs what was prepared, or brings an older installation to it; returns when it runs and is ready.
@@ -47,34 +45,26 @@ pub fn prepare(cache: &Cache) -> Result<Prepared> {
 pub fn install(cache: &Cache, lock: &Lock, prepared: &Prepared) -> Result<()> {
     images::load(cache, lock, &prepared.image)?;
     let layout = Layout::new(cache)?;
-    let manifests = |args: &[&str]| Run::new(&prepared.binary).arg("manifests").args(args).output();
-    step("Berth: its resources", || {
-        let crds = manifests(&["crds"])?;
-        apply(&layout, &crds)?;
-        layout.kubectl().args(["wait", "--for=condition=Established", "--timeout=60s", "-f", "-"]).input(crds).quiet()
+    step("Berth: the chart", || {
+        let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+        let namespace = json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE, "labels": labels },
+        });
+        let args = ["apply", "--server-side", "--force-conflicts", MANAGER, "-f", "-"];
+        layout.kubectl().args(args).input(namespace.to_string()).quiet()?;
+        let installed = chart::install(cache, &layout.admin(), NAMESPACE, &prepared.image.reference);
+        installed.map_err(|error| explained(&layout, error))
     })?;
-    step("Berth: the operator", || {
-        let reference = &prepared.image.reference;
-        apply(&layout, &manifests(&["install", "--namespace", NAMESPACE, "--image", reference])?)?;
-        rolled_out(&layout).with_context(|| format!("the Deployment {OPERATOR} did not become ready"))
-    })
+    // Ready is one thing, and that one of them leads another.
+    step("Berth: the operator", || leader(&layout).map(drop))
 }
 
-fn apply(layout: &Layout, manifests: &str) -> Result<()> {
-    let args = ["apply", "--server-side", "--force-conflicts", MANAGER, "-f", "-"];
-    layout.kubectl().args(args).input(manifests).quiet()
-}
-
-fn rolled_out(layout: &Layout) -> Result<()> {
-    let deployment = format!("deployment/{OPERATOR}");
-    let rollout = layout.kubectl().args(["-n", NAMESPACE, "rollout", "status", &deployment, "--timeout=180s"]).output();
-    rollout.map(drop).map_err(|error| {
-        // What the cluster says of it is worth more than that time ran out.
-        let show = |args: &[&str]| layout.kubectl().args(["-n", NAMESPACE]).args(args).output().unwrap_or_default();
-        let events = show(&["get", "events", "--sort-by=.lastTimestamp", "--field-selector=type=Warning"]);
-        let logs = show(&["logs", &deployment, "--tail=15"]);
-        error.context(format!("pods:\n{}\nwarnings:\n{events}\nlog:\n{logs}", show(&["get", "pods"])))
-    })
+/// What the cluster says of an operator that did not become ready is worth more than that time ran out.
+fn explained(layout: &Layout, error: anyhow::Error) -> anyhow::Error {
+    let show = |args: &[&str]| layout.kubectl().args(["-n", NAMESPACE]).args(args).output().unwrap_or_default();
+    let events = show(&["get", "events", "--sort-by=.lastTimestamp", "--field-selector=type=Warning"]);
+    let logs = show(&["logs", &format!("deployment/{OPERATOR}"), "--tail=15"]);
+    error.context(format!("pods:\n{}\nwarnings:\n{events}\nlog:\n{logs}", show(&["get", "pods"])))
 }
 
 /// Waits until one of the installed operators leads, and returns its pod's name. Another process that holds the

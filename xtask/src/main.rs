@@ -4,6 +4,7 @@
 
 mod bench;
 mod cache;
+mod chart;
 mod cluster;
 mod compile;
 mod demo;

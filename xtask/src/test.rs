@@ -2,6 +2,7 @@
 //! list of steps and their report; each step is a command that one can run alone.
 
 use crate::cache::Cache;
+use crate::chart;
 use crate::compile;
 use crate::run::Run;
 use anyhow::{Result, bail};
@@ -55,7 +56,7 @@ struct Runner {
     this: PathBuf,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "format", about: "rustfmt", cluster: false, run: |c| c.cargo(["fmt", "--all", "--check"]) },
     Step { name: "clippy", about: "lints, as errors", cluster: false, run: clippy },
     Step { name: "deny", about: "licences, sources, bans, advisories", cluster: false, run: deny },
@@ -68,6 +69,12 @@ const STEPS: [Step; 12] = [
     },
     Step { name: "unit", about: "unit and property tests, walls, generated files", cluster: false, run: unit },
     Step {
+        name: "chart",
+        about: "the chart, its alerts, and the GitOps checks",
+        cluster: false,
+        run: |c| chart::check(&c.cache).map(|()| Outcome::Passed),
+    },
+    Step {
         name: "teardown",
         about: "`cluster down` leaves nothing, also after kill -9",
         cluster: true,
@@ -77,7 +84,7 @@ const STEPS: [Step; 12] = [
         name: "cluster",
         about: "a real cluster",
         cluster: true,
-        run: |c| c.xtask(&["cluster", "up", "--simulated", "0", "--without-helm"]),
+        run: |c| c.xtask(&["cluster", "up", "--simulated", "0"]),
     },
     Step {
         name: "images",

@@ -41,6 +41,18 @@ pub const KUBE_PROXY: Tool = kubernetes("kube-proxy", "k8s.io/kubernetes/cmd/kub
 pub const KUBECTL: Tool = kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl");
 /// The package manager.
 pub const HELM: Tool = Tool { name: "helm", module: "helm", package: "helm.sh/helm/v4/cmd/helm" };
+/// Runs the chart's unit tests.
+pub const HELM_UNITTEST: Tool = Tool {
+    name: "helm-unittest",
+    module: "helm-unittest",
+    package: "github.com/helm-unittest/helm-unittest/cmd/helm-unittest",
+};
+/// Writes the chart's page from its values.
+pub const HELM_DOCS: Tool =
+    Tool { name: "helm-docs", module: "helm-docs", package: "github.com/norwoodj/helm-docs/cmd/helm-docs" };
+/// Checks and tests the alerts.
+pub const PROMTOOL: Tool =
+    Tool { name: "promtool", module: "prometheus", package: "github.com/prometheus/prometheus/cmd/promtool" };
 /// The simulator of nodes.
 pub const KWOK: Tool = Tool { name: "kwok", module: "kwok", package: "sigs.k8s.io/kwok/cmd/kwok" };
 /// The provisioner of volumes on the real node.

@@ -53,10 +53,11 @@ pub const VELERO_EXCLUDE_LABEL: &str = "velero.io/exclude-from-backup";
 
 /// Labels and annotations by which a GitOps tool or Helm says that an object is its own. What carries one is
 /// never pruned: the tool would create it again, and that would be a launch.
-pub const TRACKING_KEYS: [&str; 5] = [
+pub const TRACKING_KEYS: [&str; 6] = [
     "argocd.argoproj.io/tracking-id",
     "argocd.argoproj.io/instance",
     "app.kubernetes.io/instance",
     "kustomize.toolkit.fluxcd.io/name",
     "helm.toolkit.fluxcd.io/name",
+    "meta.helm.sh/release-name",
 ];

@@ -11,6 +11,7 @@ mod shared {
 mod node;
 mod operators;
 mod outage;
+mod release;
 mod restart;
 mod versions;
 

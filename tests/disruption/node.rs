@@ -19,9 +19,9 @@ use crate::restart::{self, NAMESPACE};
 /// The cluster's collector of pods without a node takes its time: it looks every 20 s and waits for 40 s.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Runs `cargo xtask cluster` with these words, without what cargo told us about our own package: build scripts
+/// Runs `cargo xtask` with these words, without what cargo told us about our own package: build scripts
 /// that watch those variables would run again, and much would be compiled anew in the middle of a test.
-fn cluster(words: &[&str]) {
+pub(crate) fn xtask(words: &[&str]) {
     let mut command = Command::new(env!("CARGO"));
     for (name, _) in std::env::vars_os() {
         if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_NAME", "CARGO_BIN_NAME", "CARGO_PRIMARY_PACKAGE"]
@@ -31,8 +31,8 @@ fn cluster(words: &[&str]) {
             command.env_remove(name);
         }
     }
-    let done = command.args(["xtask", "cluster"]).args(words).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
-    assert!(done.status.success(), "cluster {words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    let done = command.arg("xtask").args(words).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(done.status.success(), "xtask {words:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// A node without its kubelet, until this is dropped.
@@ -40,7 +40,7 @@ struct Silence;
 
 impl Silence {
     fn begin() -> Self {
-        cluster(&["stop", "kubelet"]);
+        xtask(&["cluster", "stop", "kubelet"]);
         Self
     }
 
@@ -51,7 +51,7 @@ impl Silence {
 
 impl Drop for Silence {
     fn drop(&mut self) {
-        cluster(&["up"]);
+        xtask(&["cluster", "up"]);
     }
 }
 

@@ -120,7 +120,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "berth.letGoRules" -}}
 - apiGroups: [berth.dev]
   resources: [sessions]
-  verbs: [list, patch]
+  verbs: [get, list, patch]
 {{- end }}
 
 {{/* When a hook's object is made, and when it is removed again; the argument is its weight. What failed stays to be read. */}}

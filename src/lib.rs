@@ -14,5 +14,6 @@ pub mod install;
 pub mod let_go;
 pub mod metrics;
 pub mod plan;
+pub mod reference;
 pub mod settings;
 pub mod telemetry;

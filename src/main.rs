@@ -8,7 +8,7 @@ use anyhow::Context;
 use berth::install;
 use berth::let_go::LetGo;
 use berth::settings::{Flags, LogFormat};
-use berth::{app, let_go, plan, telemetry};
+use berth::{app, let_go, plan, reference, telemetry};
 use clap::{Parser, Subcommand};
 
 /// On-demand workspaces and supervised sessions on Kubernetes.
@@ -54,6 +54,8 @@ enum Manifests {
 enum Docs {
     /// The matrix of phases and events.
     States,
+    /// Every field of our kinds.
+    Reference,
 }
 
 fn main() -> ExitCode {
@@ -92,6 +94,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Docs(Docs::States) => print(&plan::phase::table()),
+        Command::Docs(Docs::Reference) => print(&reference::page()),
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) struct Operator {
     child: Child,
     name: &'static str,
     health: u16,
+    metrics: u16,
     log: PathBuf,
 }
 
@@ -31,23 +32,35 @@ impl Operator {
 
     /// One for the cluster of this kubeconfig.
     pub(crate) fn start_at(scene: &Scene, name: &'static str, kubeconfig: &Path) -> Self {
-        // Free a moment ago: nobody else here asks for one.
-        let health = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Free a moment ago: nobody else here asks for one. Both at once, so that they differ.
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [health, metrics] = listeners.map(|listener| listener.local_addr().unwrap().port());
         let log = std::env::temp_dir().join(format!("{}-{name}.log", scene.namespace));
         let child = Command::new(env!("CARGO_BIN_EXE_berth"))
             .args(["operator", "--namespace", &scene.namespace, "--identity", name])
             .args(["--health-address", &format!("127.0.0.1:{health}")])
+            .args(["--metrics-address", &format!("127.0.0.1:{metrics}")])
             .env("KUBECONFIG", kubeconfig)
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        Self { child, name, health, log }
+        Self { child, name, health, metrics, log }
     }
 
     /// What it answers at this path: the status, and the body. Nothing while it does not listen.
     pub(crate) fn asked(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.health)).ok()?;
+        Self::answer(self.health, path)
+    }
+
+    /// The value of this series of its metrics.
+    fn counted(&self, series: &str) -> Option<String> {
+        let (_, written) = Self::answer(self.metrics, "/metrics")?;
+        written.lines().find_map(|line| Some(line.strip_prefix(series)?.trim().to_owned()))
+    }
+
+    fn answer(port: u16, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
@@ -122,7 +135,16 @@ async fn an_operator_logs_json_and_says_whether_it_leads() {
         assert_eq!(body, format!("ok: {role}\n"));
         assert_eq!(operator.asked("/livez"), Some((200, "ok\n".to_owned())));
         assert_eq!(operator.asked("/metricz").unwrap().0, 404);
+        let leads = if role == "leader" { "1" } else { "0" };
+        assert_eq!(operator.counted("berth_leader ").as_deref(), Some(leads));
     }
+    scene.workspace("box", json!({})).await;
+    scene.session("mine", "box", json!({})).await;
+    scene.phase("mine", Phase::Active).await;
+    let active = format!("berth_sessions{{namespace=\"{}\",phase=\"Active\"}} ", scene.namespace);
+    let counted = || async { first.counted(&active).filter(|count| count == "1") };
+    scene.eventually("the leader counts the session", counted).await;
+    assert_eq!(second.counted(&active), None, "who only stands by claims nothing");
     let lines = first.logged();
     assert!(lines.iter().any(|line| line.contains("leading")), "{lines:?}");
     for line in lines {

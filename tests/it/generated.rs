@@ -51,6 +51,14 @@ fn the_matrix_in_the_docs_is_that_of_the_code() {
 }
 
 #[test]
+fn the_reference_is_that_of_the_types() {
+    assert!(
+        read("docs/reference.md").trim() == berth::reference::page().trim(),
+        "docs/reference.md has drifted: run `cargo xtask generate`"
+    );
+}
+
+#[test]
 fn a_crd_is_small_enough_for_client_side_apply() {
     for (name, crd) in install::crds() {
         let size = serde_json::to_string(&crd).unwrap().len();

@@ -6,7 +6,7 @@
 
 mod acts;
 mod feed;
-mod reach;
+pub mod reach;
 mod rfb;
 mod say;
 mod stage;

@@ -13,11 +13,13 @@ use std::path::Path;
 pub fn run() -> Result<()> {
     let root = compile::root();
     let cache = Cache::open()?;
-    step("generating crds/ and the tables in docs/", || {
+    step("generating crds/, and the tables and the reference in docs/", || {
         let berth = compile::operator(&cache, "build.log")?;
         Run::new(&berth).args(["manifests", "crds", "--dir"]).arg(root.join("crds")).quiet()?;
         let table = Run::new(&berth).args(["docs", "states"]).output()?;
-        replace_between(&root.join("docs/states.md"), "matrix", &table)
+        replace_between(&root.join("docs/states.md"), "matrix", &table)?;
+        let reference = Run::new(&berth).args(["docs", "reference"]).output()?;
+        fs::write(root.join("docs/reference.md"), reference).context("cannot write docs/reference.md")
     })?;
     chart::generate(&cache)
 }

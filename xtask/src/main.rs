@@ -11,6 +11,7 @@ mod demo;
 mod generate;
 mod images;
 mod install;
+mod monitoring;
 mod run;
 mod test;
 

@@ -4,6 +4,7 @@
 use crate::cache::Cache;
 use crate::chart;
 use crate::compile;
+use crate::monitoring;
 use crate::run::Run;
 use anyhow::{Result, bail};
 use std::ffi::OsStr;
@@ -56,7 +57,7 @@ struct Runner {
     this: PathBuf,
 }
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     Step { name: "format", about: "rustfmt", cluster: false, run: |c| c.cargo(["fmt", "--all", "--check"]) },
     Step { name: "clippy", about: "lints, as errors", cluster: false, run: clippy },
     Step { name: "deny", about: "licences, sources, bans, advisories", cluster: false, run: deny },
@@ -98,6 +99,12 @@ const STEPS: [Step; 13] = [
         about: "the behaviour suite on the real cluster",
         cluster: true,
         run: |c| c.suite("cluster", 8),
+    },
+    Step {
+        name: "monitoring",
+        about: "a real Prometheus: the dashboard's queries and the rules",
+        cluster: true,
+        run: |c| monitoring::check(&c.cache).map(|()| Outcome::Passed),
     },
     Step {
         name: "disruption",

@@ -53,6 +53,9 @@ pub const HELM_DOCS: Tool =
 /// Checks and tests the alerts.
 pub const PROMTOOL: Tool =
     Tool { name: "promtool", module: "prometheus", package: "github.com/prometheus/prometheus/cmd/promtool" };
+/// Scrapes and keeps metrics.
+pub const PROMETHEUS: Tool =
+    Tool { name: "prometheus", module: "prometheus", package: "github.com/prometheus/prometheus/cmd/prometheus" };
 /// The simulator of nodes.
 pub const KWOK: Tool = Tool { name: "kwok", module: "kwok", package: "sigs.k8s.io/kwok/cmd/kwok" };
 /// The provisioner of volumes on the real node.

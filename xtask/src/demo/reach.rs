@@ -36,6 +36,11 @@ impl Forward {
         Ok(Self { port, _kubectl: kubectl })
     }
 
+    /// The port of this machine.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// One connection to the pod's port.
     pub fn connect(&self) -> Result<TcpStream> {
         let stream = TcpStream::connect(("127.0.0.1", self.port))?;

@@ -39,8 +39,10 @@ impl Duration {
 }
 
 impl From<TimeDelta> for Duration {
+    /// As it is written, which is in whole seconds, and at least one: what fits under a deadline of a second or two is
+    /// less, and zero could not be read back.
     fn from(delta: TimeDelta) -> Self {
-        Self(write(delta))
+        Self(write(delta.max(TimeDelta::seconds(1))))
     }
 }
 

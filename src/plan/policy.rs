@@ -330,6 +330,16 @@ mod tests {
         assert_eq!(new.max_duration_not_before, Some(at(8 * 3600)));
     }
 
+    #[test]
+    fn the_shortest_policy_comes_back_from_the_status() {
+        for disconnect in ["1s", "2s"] {
+            let idle: IdleRules = serde_json::from_value(serde_json::json!({ "disconnectAfter": disconnect })).unwrap();
+            let spec = SessionPolicySpec { idle: Some(idle), ..SessionPolicySpec::default() };
+            let force = InForce::succeed(None, Rules::of("p", &spec).unwrap(), None, None, DateTime::UNIX_EPOCH);
+            assert!(InForce::from_wire(&force.to_wire()).is_ok(), "{disconnect}");
+        }
+    }
+
     proptest! {
         #[test]
         fn whatever_is_written_the_order_holds(after in proptest::option::of(1i64..10_000), warn in proptest::option::of(1i64..10_000), disconnect in proptest::option::of(2i64..10_000)) {

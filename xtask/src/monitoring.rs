@@ -10,7 +10,7 @@ use crate::demo::reach::Forward;
 use crate::install::{self, NAMESPACE};
 use crate::run::{Run, step, wait_until};
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
@@ -47,6 +47,7 @@ pub fn check(cache: &Cache) -> Result<()> {
             Ok(server.ask("count_over_time(up[1m]) >= 5 and up == 1").is_ok_and(|found| !found.is_empty()))
         })
     })?;
+    step("monitoring: a session comes and goes", || traffic(&layout))?;
     step("monitoring: every query of the dashboard", || {
         let queries = queries()?;
         ensure!(queries.len() > 20, "the dashboard has {} queries", queries.len());
@@ -71,10 +72,31 @@ pub fn check(cache: &Cache) -> Result<()> {
         let recorded: Vec<&str> = rules.lines().filter_map(|line| line.split_once("record: ")).map(|it| it.1).collect();
         ensure!(!recorded.is_empty(), "the rules record nothing");
         for name in recorded {
-            ensure!(!server.ask(name)?.is_empty(), "nothing was recorded as {name}");
+            wait_until(&format!("something is recorded as {name}"), PATIENCE, || Ok(!server.ask(name)?.is_empty()))?;
         }
         Ok(())
     })
+}
+
+/// A session that comes and goes, in a namespace of its own: rates of what never happens say nothing.
+fn traffic(layout: &Layout) -> Result<()> {
+    const NAME: &str = "berth-monitoring-check";
+    let kubectl = |words: &[&str]| layout.kubectl().args(["--namespace", NAME]).args(words);
+    let container = json!({ "name": "main", "image": "localhost/berth-busybox:1", "command": ["sleep", "600"] });
+    let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAME } },
+        { "apiVersion": "berth.dev/v1alpha1", "kind": "Workspace", "metadata": { "name": "box", "namespace": NAME },
+          "spec": { "type": "web", "access": { "protocol": "HTTP", "port": 8080 },
+                    "template": { "spec": { "terminationGracePeriodSeconds": 1, "containers": [container] } } } },
+        { "apiVersion": "berth.dev/v1alpha1", "kind": "Session", "metadata": { "name": "mine", "namespace": NAME },
+          "spec": { "workspaceRef": { "name": "box" }, "user": { "id": "ana" } } },
+    ]});
+    kubectl(&["apply", "--server-side", "-f", "-"]).input(objects.to_string()).quiet()?;
+    kubectl(&["wait", "session/mine", "--for=condition=Ready", "--timeout=60s"]).quiet()?;
+    kubectl(&["patch", "session", "mine", "--type=merge", "-p", r#"{"spec":{"desiredState":"Disconnected"}}"#])
+        .quiet()?;
+    kubectl(&["wait", "session/mine", "--for=condition=Ended", "--timeout=60s"]).quiet()?;
+    kubectl(&["delete", "namespace", NAME, "--wait=false"]).quiet()
 }
 
 fn rules() -> PathBuf {
@@ -83,7 +105,7 @@ fn rules() -> PathBuf {
 
 /// Prometheus' settings. They are YAML, of which JSON is a part.
 fn settings_for(port: u16) -> Value {
-    serde_json::json!({
+    json!({
         "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },
         "rule_files": [rules()],
         "scrape_configs": [{

@@ -78,7 +78,9 @@ struct Asking {
 
 impl Asking {
     fn of(words: &[String]) -> Self {
-        let root = Cli::command();
+        // Built, the grammar knows what each argument takes.
+        let mut root = Cli::command();
+        root.build();
         let (current, earlier) = words.split_last().map_or((String::new(), words), |(last, rest)| (last.clone(), rest));
         let mut command = &root;
         let (mut typed, mut target, mut open): (Vec<String>, _, Option<&Arg>) =
@@ -277,7 +279,7 @@ mod tests {
         assert_eq!(offered("list --no-h"), ["--no-headers"]);
         assert_eq!(offered("list -o j"), ["json"]);
         assert_eq!(offered("list --output=n"), ["--output=name"]);
-        assert_eq!(offered("launch --when-full F"), ["fail"]);
+        assert_eq!(offered("launch --when-full f"), ["Fail"]);
         assert_eq!(offered("completion "), ["bash", "zsh", "fish"]);
         assert!(offered("list --con").contains(&"--context".to_owned()), "global flags too");
     }

@@ -244,7 +244,7 @@ mod tests {
     use kube::core::response::StatusDetails;
 
     fn refusal(code: u16, reason: &str, message: &str, name: &str) -> kube::Error {
-        let details = StatusDetails { name: name.to_owned(), ..StatusDetails::default() };
+        let details: StatusDetails = serde_json::from_value(serde_json::json!({ "name": name })).unwrap();
         kube::Error::Api(Status::failure(message, reason).with_code(code).with_details(details).boxed())
     }
 

@@ -43,7 +43,7 @@ pub struct Launch {
     #[arg(long, value_name = "DURATION", value_parser = written_duration)]
     idle: Option<String>,
     /// What to do when no slot is free.
-    #[arg(long, value_name = "Queue|Fail", default_value = "queue", ignore_case = true)]
+    #[arg(long, value_name = "Queue|Fail", default_value = "Queue", ignore_case = true)]
     when_full: WhenFull,
     /// Do not wait until it can be used.
     #[arg(long)]
@@ -62,8 +62,10 @@ pub struct Launch {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum WhenFull {
     /// Wait for one.
+    #[value(name = "Queue")]
     Queue,
     /// End as Failed.
+    #[value(name = "Fail")]
     Fail,
 }
 

@@ -31,7 +31,7 @@ pub struct Doctor {
     #[arg(long, value_name = "NAMESPACE", default_value = "berth-system")]
     operator_namespace: String,
     /// How to print.
-    #[arg(short, long = "output", value_name = "FORMAT", default_value = "table")]
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "table")]
     format: Form,
 }
 

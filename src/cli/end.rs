@@ -50,7 +50,7 @@ pub struct EndFlags {
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = patience)]
     pub timeout: Duration,
     /// How to print.
-    #[arg(short, long = "output", value_name = "FORMAT", default_value = "table")]
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "table")]
     pub format: Format,
 }
 

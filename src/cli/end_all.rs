@@ -102,7 +102,8 @@ impl EndAll {
     /// When there is nobody to ask, the answer is no, or the sessions cannot be listed.
     pub async fn run(self, flags: &TargetFlags) -> Result<Exit, Failure> {
         // Before any request: a script must not find out by chance.
-        if !self.dry_run && !self.yes && !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        if !(self.dry_run || self.yes || can_ask) {
             return Err(Failure::new(Exit::Usage, "there is no terminal to ask on, and no session was ended")
                 .next("--yes ends them without a question; --dry-run shows which they are"));
         }

@@ -63,7 +63,7 @@ impl History {
         let wanted = Wanted { fields: Some(ENDED), labels: self.selector.as_deref() };
         let mut ended: Vec<Found<Session>> = objects::list(&target, &scope, &wanted).await?;
         ended.retain(|found| self.is_wanted(&found.object));
-        ended.sort_by_key(|found| Reverse(view::status(&found.object).ended_at));
+        ended.sort_by_key(|found| (Reverse(view::status(&found.object).ended_at), found.object.name_any()));
         let whole = output::list_of(ended.iter().map(|found| found.whole.clone()).collect());
         if let Some(document) = output::document(&whole, self.output.format)? {
             print(&document)?;

@@ -55,7 +55,7 @@ pub struct Launch {
     #[arg(long, value_name = "server", num_args = 0..=1, require_equals = true, default_missing_value = "server")]
     dry_run: Option<DryRun>,
     /// How to print.
-    #[arg(short, long = "output", value_name = "FORMAT", default_value = "table")]
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "table")]
     format: Format,
 }
 

@@ -176,8 +176,7 @@ fn changes<K: Kind>(
         Scope::Namespace(namespace) => Api::namespaced_with(target.client.clone(), namespace, &kind),
         Scope::All => Api::all_with(target.client.clone(), &kind),
     };
-    let mut config = watcher::Config::default();
-    config.label_selector = labels.map(ToOwned::to_owned);
+    let config = watcher::Config { label_selector: labels.map(ToOwned::to_owned), ..watcher::Config::default() };
     watcher(api, config).default_backoff()
 }
 

@@ -27,7 +27,7 @@ pub enum Format {
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct FormatFlags {
     /// How to print.
-    #[arg(short, long = "output", value_name = "FORMAT", default_value = "table")]
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "table")]
     pub format: Format,
     /// Tables without their first line.
     #[arg(long)]

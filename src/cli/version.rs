@@ -15,7 +15,7 @@ use crate::api::{GROUP, VERSION};
 `kubectl berth doctor` compares it with what the cluster runs.")]
 pub struct Version {
     /// How to print.
-    #[arg(short, long = "output", value_name = "FORMAT", default_value = "table")]
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "table")]
     format: Format,
 }
 

@@ -1,6 +1,8 @@
 //! `kubectl berth` on a real cluster: the built program is run as a script runs it, without a terminal, and judged by
 //! what it prints, where, and how it exits.
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -8,6 +10,7 @@ use berth::api::session::Phase;
 use berth::api::workspace::WorkspacePhase;
 use berth::api::{Reason, Session};
 use kube::ResourceExt;
+use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 
 use crate::harness::{Scene, status};
@@ -96,7 +99,9 @@ async fn what_is_live_is_listed_in_every_form() {
     berth(&scene, "list --all").await.exits(0).says("over").says("(UserDisconnected)");
     berth(&scene, "list --workspaces").await.exits(0).says("box").says("1/3");
     assert_eq!(berth(&scene, "list -l team=none -o name").await.exits(0).out, "");
-    berth(&scene, "list -A --no-headers").await.exits(0).says(&format!("{}   mine", scene.namespace));
+    let everywhere = berth(&scene, "list -A --no-headers").await.exits(0);
+    let mine = |line: &str| line.split_whitespace().take(2).eq([scene.namespace.as_str(), "mine"]);
+    assert!(everywhere.out.lines().any(mine), "{everywhere:?}");
     berth(&scene, "list --context nowhere").await.exits(3).tells("contexts there are:");
 }
 
@@ -164,8 +169,11 @@ async fn sessions_are_ended_and_told_of_as_history() {
     scene.ended("three", Phase::Disconnected, Reason::UserDisconnected).await;
 
     let table = berth(&scene, "history --no-headers").await.exits(0);
-    let names: Vec<&str> = table.out.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!((names.len(), names[0]), (3, "three"), "the latest first: {table:?}");
+    assert_eq!(table.out.lines().count(), 3, "{table:?}");
+    let whole = berth(&scene, "history -o json").await.json();
+    let ends: Vec<&str> =
+        whole["items"].as_array().unwrap().iter().filter_map(|it| it["status"]["endedAt"].as_str()).collect();
+    assert!(ends.len() == 3 && ends.is_sorted_by(|one, next| one >= next), "the latest first: {ends:?}");
     table.says("AdministratorEnded").says("UserDisconnected");
     berth(&scene, "history two").await.exits(0).says("Reason:       AdministratorEnded").says("User:         ana");
     assert_eq!(berth(&scene, "history two -o json").await.json()["status"]["phase"], "Terminated");
@@ -235,6 +243,57 @@ async fn the_doctor_finds_what_cannot_be_launched() {
     scene.workspace_phase("broken", WorkspacePhase::Unavailable).await;
     let ill = berth(&scene, "doctor").await.exits(1);
     ill.says("failed").says("broken: ").says("mend: kubectl describe workspace broken");
+}
+
+#[tokio::test]
+async fn a_watch_shows_each_change_until_it_is_interrupted() {
+    let scene = Scene::new("cli-watch").await;
+    scene.workspace("box", json!({})).await;
+    scene.session("mine", "box", json!({})).await;
+    scene.phase("mine", Phase::Active).await;
+    let mut command = Command::new(BERTH);
+    command.args(["kubectl", "list", "--watch", "--namespace", &scene.namespace]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = async || {
+        let (line, rest) = tokio::task::spawn_blocking(move || (lines.next(), lines)).await.unwrap();
+        lines = rest;
+        line.unwrap().unwrap()
+    };
+    assert!(next().await.starts_with("NAME"));
+    assert!(next().await.contains("Active"));
+    scene.disconnect("mine").await;
+    let mut changes = Vec::new();
+    while !changes.last().is_some_and(|line: &String| line.contains("(UserDisconnected)")) {
+        changes.push(next().await);
+    }
+    assert!(changes.len() <= 2, "the wish to end, and the end: {changes:?}");
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[tokio::test]
+async fn who_may_not_is_told_which_verb_on_which_resource() {
+    let scene = Scene::new("cli-rights").await;
+    scene.workspace("box", json!({})).await;
+    let folder = std::env::temp_dir().join(&scene.namespace);
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let file = folder.join("kubeconfig");
+    let mut kubeconfig = Kubeconfig::from_env().unwrap().unwrap();
+    for user in &mut kubeconfig.auth_infos {
+        user.auth_info.get_or_insert_default().impersonate = Some("nobody".to_owned());
+    }
+    std::fs::write(&file, serde_json::to_vec(&kubeconfig).unwrap()).unwrap();
+    let nobody = async |words: &str| berth(&scene, &format!("{words} --kubeconfig {}", file.display())).await;
+    let place = format!("in namespace {}", scene.namespace);
+    nobody("list").await.exits(4).tells(&format!("you may not list sessions.berth.dev {place}")).tells("ask");
+    nobody("launch box").await.exits(4).tells(&format!("you may not create sessions.berth.dev {place}"));
+    nobody("end mine").await.exits(4).tells("you may not get sessions.berth.dev mine");
+    let ill = nobody("doctor").await.exits(1);
+    ill.says("failed   permissions").says("warning  storage").says("is served; you may not read how it is defined");
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ pub mod admin;
 #[allow(clippy::duplicated_attributes, reason = "columns of a CRD repeat their types and priorities")]
 pub mod api;
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod controller;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use berth::install;
 use berth::let_go::LetGo;
 use berth::settings::{Flags, LogFormat};
-use berth::{app, let_go, plan, reference, telemetry};
+use berth::{app, cli, let_go, plan, reference, telemetry};
 use clap::{Parser, Subcommand};
 
 /// On-demand workspaces and supervised sessions on Kubernetes.
@@ -19,7 +19,8 @@ use clap::{Parser, Subcommand};
     arg_required_else_help = true,
     after_help = "Examples:
   berth operator --log-format text         run against the cluster of KUBECONFIG
-  berth manifests crds | kubectl apply --server-side -f -"
+  berth manifests crds | kubectl apply --server-side -f -
+  berth kubectl list                       the plugin of kubectl, without a link called kubectl-berth"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -59,6 +60,9 @@ enum Docs {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = cli::answer(std::env::args_os()) {
+        return code;
+    }
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -61,6 +61,7 @@ fn planners_perform_nothing() {
         "crate::clock",
         "crate::settings",
         "crate::app",
+        "crate::cli",
         "rand",
     ];
     let found: Vec<String> = offences("plan", &words).into_iter().filter(|line| !line.contains("operand")).collect();
@@ -69,13 +70,23 @@ fn planners_perform_nothing() {
 
 #[test]
 fn resources_know_nobody() {
-    let words = ["crate::plan", "crate::cluster", "crate::controller", "crate::app", "tokio", "tracing"];
+    let words = ["crate::plan", "crate::cluster", "crate::controller", "crate::app", "crate::cli", "tokio", "tracing"];
     assert_eq!(offences("api", &words), Vec::<String>::new());
 }
 
 #[test]
 fn the_cluster_does_not_know_its_loop() {
-    assert_eq!(offences("cluster", &["crate::controller", "crate::app", "crate::settings"]), Vec::<String>::new());
+    assert_eq!(
+        offences("cluster", &["crate::controller", "crate::app", "crate::cli", "crate::settings"]),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn the_plugin_is_a_client_like_any_other() {
+    let words = ["crate::cluster", "crate::controller", "crate::app", "crate::settings", "crate::let_go", "jiff"];
+    assert_eq!(offences("cli", &words), Vec::<String>::new());
+    assert_eq!(offences("controller", &["crate::cli"]), Vec::<String>::new());
 }
 
 #[test]

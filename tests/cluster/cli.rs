@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use berth::api::session::Phase;
 use berth::api::workspace::WorkspacePhase;
@@ -254,11 +255,12 @@ async fn a_watch_shows_each_change_until_it_is_interrupted() {
     let mut command = Command::new(BERTH);
     command.args(["kubectl", "list", "--watch", "--namespace", &scene.namespace]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
     let mut next = async || {
-        let (line, rest) = tokio::task::spawn_blocking(move || (lines.next(), lines)).await.unwrap();
-        lines = rest;
-        line.unwrap().unwrap()
+        let line = tokio::time::timeout(Duration::from_secs(60), receiver.recv()).await;
+        line.unwrap_or_else(|_| panic!("the watch shows nothing")).unwrap()
     };
     assert!(next().await.starts_with("NAME"));
     assert!(next().await.contains("Active"));

@@ -111,6 +111,7 @@ fn lines(checks: &[Check], paint: Paint) -> String {
     }
     let count = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();
     let (warnings, failed) = (count(Verdict::Warning), count(Verdict::Failed));
-    lines.push(format!("{} checks: {} ok, {warnings} warnings, {failed} failed", checks.len(), count(Verdict::Ok)));
+    let ok = count(Verdict::Ok);
+    lines.push(format!("{ok} of {} checks are ok, {warnings} warnings, {failed} failed", checks.len()));
     lines.join("\n")
 }

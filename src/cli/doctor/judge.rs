@@ -105,7 +105,10 @@ impl Check {
 pub fn server(fact: &Fact<Server>) -> Check {
     const NAME: &str = "api-server";
     match fact {
-        Err(failure) => Check { verdict: Verdict::Failed, ..Check::unknown(NAME, failure) },
+        Err(failure) => {
+            let (message, mend) = (failure.message().to_owned(), failure.what_next().map(ToOwned::to_owned));
+            Check { name: NAME, verdict: Verdict::Failed, message, mend }
+        }
         Ok(server) if server.version < OLDEST => Check::failed(
             NAME,
             format!("Kubernetes {} is too old", server.git_version),

@@ -24,6 +24,9 @@ use crate::cluster::watch::Requests;
 /// Looking costs no request.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
+/// The pause before a look that was not taken, for the lease was not renewed in time, is taken after all.
+const UNTIL_LEADING: Duration = Duration::from_secs(1);
+
 /// How often one look may be followed by another at once, because the first learned something new.
 const ROUNDS: usize = 4;
 
@@ -105,8 +108,12 @@ fn retry<K>(object: &K, error: &CallError, count: impl FnOnce(&str) -> Duration)
 where
     K: Resource<DynamicType = ()>,
 {
-    if matches!(error, CallError::NotLeader) || error.is_not_found() {
+    if error.is_not_found() {
         return Action::await_change();
+    }
+    // The lease may be renewed yet, late: then nothing would say that this look is still owed.
+    if matches!(error, CallError::NotLeader) {
+        return Action::requeue(UNTIL_LEADING);
     }
     let delay = count(&object.uid().unwrap_or_default());
     match error {

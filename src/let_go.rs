@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use crate::api::{OPERATOR_MANAGER, SESSION_FINALIZER, Session};
 use crate::app::{self, LEASE};
 use crate::clock::Clock;
-use crate::cluster::error::{CallError, bounded, optional};
+use crate::cluster::error::{CallError, optional};
 use crate::cluster::lease::Contender;
 use crate::metrics::Metrics;
+use crate::settings::own_name;
 
 /// How many Sessions are asked for at a time.
 const PAGE: u32 = 500;
@@ -30,6 +30,9 @@ pub struct LetGo {
     /// The namespace that held the operator, with its lease.
     #[arg(long, env = "BERTH_NAMESPACE", default_value = "berth-system")]
     pub namespace: String,
+    /// What this process is called in the lease; in a pod, the pod's name.
+    #[arg(long, env = "BERTH_IDENTITY")]
+    pub identity: Option<String>,
     /// A namespace to look in, once for each; without any, the whole cluster.
     #[arg(long = "watch-namespace", env = "BERTH_WATCH_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
@@ -44,7 +47,7 @@ pub struct LetGo {
 /// When an operator stays, or a Session could not be let go of.
 pub async fn run(told: LetGo) -> anyhow::Result<()> {
     let client = app::connect(&Metrics::default()).await?;
-    let identity = format!("let-go-{}", std::process::id());
+    let identity = told.identity.unwrap_or_else(own_name);
     let mut contender = Contender::new(client.clone(), &told.namespace, LEASE, &identity, Clock);
     tracing::info!(namespace = told.namespace, "waiting until no operator leads");
     let leads = contender.acquire(|outcome| {
@@ -59,21 +62,17 @@ pub async fn run(told: LetGo) -> anyhow::Result<()> {
         done = let_go_of_all(&client, &told.watch_namespaces) => done,
         () = contender.keep() => Err(anyhow::anyhow!("the lease was lost to another: is an operator back?")),
     };
-    contender.release().await;
-    let leases: Api<Lease> = Api::namespaced(client, &told.namespace);
-    // Nobody contends for it any more; one that stays is no harm.
-    if let Err(error) = bounded(leases.delete(LEASE, &DeleteParams::default())).await {
-        tracing::debug!(%error, "lease not deleted");
-    }
+    contender.remove().await;
     tracing::info!(sessions = let_go?, "let go of all Sessions: they live on, and can be deleted by anybody");
     Ok(())
 }
 
 async fn let_go_of_all(client: &Client, namespaces: &[String]) -> anyhow::Result<usize> {
-    let scopes: Vec<Api<Session>> = match namespaces {
-        [] => vec![Api::all(client.clone())],
-        some => some.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect(),
-    };
+    let named = namespaces.iter().filter(|namespace| !namespace.is_empty());
+    let mut scopes: Vec<Api<Session>> = named.map(|namespace| Api::namespaced(client.clone(), namespace)).collect();
+    if scopes.is_empty() {
+        scopes.push(Api::all(client.clone()));
+    }
     let (mut done, mut stay) = (0, Vec::new());
     for scope in scopes {
         for (namespace, name) in held(&scope).await? {

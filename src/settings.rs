@@ -126,9 +126,12 @@ impl Flags {
     /// When the file cannot be read, has an unknown key or a wrong value, or a namespace's name is none.
     pub fn settle(self) -> anyhow::Result<Settings> {
         let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
-        let written =
-            if self.watch_namespaces.is_empty() { file.watch_namespaces } else { self.watch_namespaces.clone() };
-        let mut watch_namespaces: Vec<String> = written.into_iter().filter(|name| !name.is_empty()).collect();
+        // A variable that is set to nothing says nothing.
+        let mut watch_namespaces = self.watch_namespaces.clone();
+        watch_namespaces.retain(|name| !name.is_empty());
+        if watch_namespaces.is_empty() {
+            watch_namespaces = file.watch_namespaces;
+        }
         watch_namespaces.sort_unstable();
         watch_namespaces.dedup();
         for name in watch_namespaces.iter().chain([&self.namespace]) {
@@ -167,7 +170,7 @@ fn is_dns_label(name: &str) -> bool {
 }
 
 /// The pod's name, which is the host's, and the process among those on it.
-fn own_name() -> String {
+pub fn own_name() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "berth-operator".to_owned());
     format!("{host}-{}", std::process::id())
 }
@@ -205,6 +208,8 @@ mod tests {
         let settings = with_file("over", text, Flags { log: Some("warn".to_owned()), ..flags() }).unwrap();
         assert_eq!((settings.log_format, settings.log.as_str()), (LogFormat::Text, "warn"));
         assert_eq!(settings.watch_namespaces, ["a", "b"]);
+        let unset = Flags { watch_namespaces: vec![String::new()], ..flags() };
+        assert_eq!(with_file("unset", text, unset).unwrap().watch_namespaces, ["a", "b"]);
         assert_eq!(settings.metrics_address.to_string(), "127.0.0.1:1");
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use tokio::time::Instant;
 
@@ -141,6 +141,21 @@ impl Contender {
             if let Err(error) = within(LEASE_CALL, self.api.replace(&self.name, &PostParams::default(), &lease)).await {
                 tracing::warn!(%error, "lease not given up");
             }
+        }
+    }
+
+    /// Deletes the lease, if it is still ours as we last wrote it: then nobody leads, and nobody is to.
+    pub async fn remove(&mut self) {
+        self.leadership.set(None);
+        let Some(Seen { lease, .. }) = self.seen.take() else { return };
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+        if holder != Some(&self.identity) {
+            return;
+        }
+        let same = Preconditions { uid: lease.uid(), resource_version: lease.resource_version() };
+        let params = DeleteParams::default().preconditions(same);
+        if let Err(error) = within(LEASE_CALL, self.api.delete(&self.name, &params)).await {
+            tracing::warn!(%error, "lease not deleted");
         }
     }
 

@@ -39,6 +39,8 @@ pub fn channel() -> (Sender, UnboundedReceiver<Unreadable>) {
 pub async fn run(cluster: Cluster, again: Sender, mut handed_in: UnboundedReceiver<Unreadable>) {
     while let Some(unreadable) = handed_in.next().await {
         if !cluster.leadership.holds() {
+            // The lease may be renewed yet, late.
+            later(&again, unreadable);
             continue;
         }
         if unreadable.is_news {
@@ -50,15 +52,20 @@ pub async fn run(cluster: Cluster, again: Sender, mut handed_in: UnboundedReceiv
             tracing::warn!(namespace = unreadable.object.metadata.namespace, %error, "Session not let go of");
             // A conflict means that it was changed, and comes again by itself.
             if !error.is_conflict() {
-                let again = again.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(AGAIN).await;
-                    // Nobody there means that the process is stopping.
-                    let _ = again.unbounded_send(Unreadable { is_news: false, ..unreadable });
-                });
+                later(&again, Unreadable { is_news: false, ..unreadable });
             }
         }
     }
+}
+
+/// Hands it in again after a pause.
+fn later(again: &Sender, unreadable: Unreadable) {
+    let again = again.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(AGAIN).await;
+        // Nobody there means that the process is stopping.
+        let _ = again.unbounded_send(unreadable);
+    });
 }
 
 async fn tell(cluster: &Cluster, unreadable: &Unreadable) {

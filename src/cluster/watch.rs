@@ -181,7 +181,8 @@ impl Watches {
 
 /// Whether the API server does not know the kind: its CRD is missing.
 fn is_unknown_kind(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
+    use watcher::Error::{InitialListFailed, WatchStartFailed};
+    matches!(error, InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
 /// What a watch brought, after its cache has taken it in.
@@ -239,6 +240,8 @@ fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
     cluster.queues.workspace_named(&namespace, workspace);
     if made_way {
         live_sessions_of(cluster, &namespace, workspace, true);
+        // It may have been counted there without its Session being known.
+        cluster.queues.workspace_named(&namespace, workspace);
     }
 }
 
@@ -295,6 +298,8 @@ fn pod_changed(cluster: &Cluster, change: Change<'_, Pod>) {
     // A pod that is gone gives its user's retained volumes back.
     if let Some(workspace) = pod.annotations().get(WORKSPACE_ANNOTATION).filter(|_| gone) {
         live_sessions_of(cluster, &namespace, workspace, true);
+        // It may have been counted there without its Session being known.
+        cluster.queues.workspace_named(&namespace, workspace);
     }
 }
 

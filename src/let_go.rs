@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
-use serde_json::json;
 
-use crate::api::{OPERATOR_MANAGER, SESSION_FINALIZER, Session};
+use crate::api::{SESSION_FINALIZER, Session};
 use crate::app::{self, LEASE};
 use crate::clock::Clock;
+use crate::cluster::apply::remove_finalizer;
 use crate::cluster::error::{CallError, optional};
 use crate::cluster::lease::Contender;
 use crate::metrics::Metrics;
@@ -108,16 +108,13 @@ async fn held(scope: &Api<Session>) -> anyhow::Result<Vec<(String, String)>> {
 
 /// Removes our finalizer from one Session, and leaves those of others.
 async fn let_go(api: &Api<Session>, name: &str) -> Result<(), CallError> {
-    let manager = PatchParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PatchParams::default() };
     let mut tries = 0;
     loop {
         tries += 1;
         let Some(session) = optional(api.get_metadata(name)).await? else { return Ok(()) };
-        let others: Vec<&String> = session.finalizers().iter().filter(|name| *name != SESSION_FINALIZER).collect();
-        let patch = json!({ "metadata": { "resourceVersion": session.resource_version(), "finalizers": others } });
-        match optional(api.patch_metadata(name, &manager, &Patch::Merge(patch))).await {
+        match remove_finalizer(api, &session.metadata).await {
             Err(error) if error.is_conflict() && tries < TRIES => {}
-            outcome => return outcome.map(drop),
+            outcome => return outcome,
         }
     }
 }

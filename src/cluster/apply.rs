@@ -258,9 +258,17 @@ fn dial_beside(cluster: &Cluster, session: &Session, host: String, port: u16) {
 /// When the API server does not do it.
 pub async fn let_go(cluster: &Cluster, session: &ObjectMeta) -> Result<(), CallError> {
     let api: Api<Session> = Api::namespaced(cluster.client.clone(), session.namespace.as_deref().unwrap_or_default());
-    let others = session.finalizers.iter().flatten().filter(|name| *name != SESSION_FINALIZER).collect::<Vec<_>>();
-    let patch = json!({ "metadata": { "resourceVersion": session.resource_version, "finalizers": others } });
     cluster.leadership.check()?;
+    remove_finalizer(&api, session).await
+}
+
+/// Removes our finalizer from a Session as it was observed, and leaves those of others. One that is gone has none.
+///
+/// # Errors
+/// When the API server does not do it; a conflict where the Session has changed since.
+pub async fn remove_finalizer(api: &Api<Session>, session: &ObjectMeta) -> Result<(), CallError> {
+    let others: Vec<&String> = session.finalizers.iter().flatten().filter(|name| *name != SESSION_FINALIZER).collect();
+    let patch = json!({ "metadata": { "resourceVersion": session.resource_version, "finalizers": others } });
     let name = session.name.as_deref().unwrap_or_default();
     optional(api.patch_metadata(name, &manager(), &Patch::Merge(patch))).await.map(drop)
 }

@@ -21,6 +21,7 @@ use kube::Client;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use cache::Stores;
+use health::WatchHealth;
 use lease::Leadership;
 use memory::Memory;
 use publish::Publisher;
@@ -39,6 +40,8 @@ pub struct Cluster {
     pub queues: Queues,
     /// Whether this process may still write.
     pub leadership: Leadership,
+    /// What stands between this process and its work.
+    pub health: WatchHealth,
     /// Events.
     pub publisher: Publisher,
     /// What is counted.

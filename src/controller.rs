@@ -74,6 +74,12 @@ async fn drive<K, F>(
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
     F: Future<Output = Result<Action, CallError>> + Send + 'static,
 {
+    let mut told = stop.clone();
+    tokio::select! {
+        // The writer of the store lives as long as the process.
+        _ = store.wait_until_ready() => {}
+        _ = told.wait_for(|stop| *stop) => return,
+    }
     let stopped = async move {
         // A sender that is gone means that the process stops.
         let _ = stop.wait_for(|stop| *stop).await;

@@ -11,12 +11,13 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use crate::api::{SESSION_FINALIZER, Session};
-use crate::app::{self, LEASE};
+use crate::app;
 use crate::clock::Clock;
 use crate::cluster::apply::remove_finalizer;
 use crate::cluster::error::{CallError, optional};
 use crate::cluster::lease::Contender;
 use crate::metrics::Metrics;
+use crate::operator::LEASE;
 use crate::settings::own_name;
 
 /// How many Sessions are asked for at a time.
@@ -48,7 +49,7 @@ pub struct LetGo {
 pub async fn run(told: LetGo) -> anyhow::Result<()> {
     let client = app::connect(&Metrics::default()).await?;
     let identity = told.identity.unwrap_or_else(own_name);
-    let mut contender = Contender::new(client.clone(), &told.namespace, LEASE, &identity, Clock);
+    let mut contender = Contender::new(client.clone(), &told.namespace, LEASE, &identity, Clock::system());
     tracing::info!(namespace = told.namespace, "waiting until no operator leads");
     let leads = contender.acquire(|outcome| {
         if let Err(error) = outcome {
@@ -75,7 +76,12 @@ async fn let_go_of_all(client: &Client, namespaces: &[String]) -> anyhow::Result
     }
     let (mut done, mut stay) = (0, Vec::new());
     for scope in scopes {
-        for (namespace, name) in held(&scope).await? {
+        // A namespace that cannot be looked into keeps no other from being let go of.
+        let sessions = held(&scope).await.unwrap_or_else(|error| {
+            stay.push(format!("{}: {error:#}", scope.resource_url()));
+            Vec::new()
+        });
+        for (namespace, name) in sessions {
             let api: Api<Session> = Api::namespaced(client.clone(), &namespace);
             match let_go(&api, &name).await {
                 Ok(()) => done += 1,

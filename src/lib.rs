@@ -1,7 +1,8 @@
 //! Berth: on-demand workspaces and the supervised sessions that people hold on them, as a Kubernetes operator.
 //!
 //! The modules in the order in which data walks through them: [`api`] is what stands in the cluster, [`plan`]
-//! decides, [`cluster`] reads and writes, [`controller`] is the loop, [`app`] puts it together.
+//! decides, [`cluster`] reads and writes, [`controller`] is the loop, [`operator`] puts it together, [`app`] is the process
+//! around it.
 
 pub mod admin;
 #[allow(clippy::duplicated_attributes, reason = "columns of a CRD repeat their types and priorities")]
@@ -14,6 +15,7 @@ pub mod controller;
 pub mod install;
 pub mod let_go;
 pub mod metrics;
+pub mod operator;
 pub mod plan;
 pub mod reference;
 pub mod settings;

@@ -19,7 +19,6 @@ use crate::api::{Reason, SessionStatus};
 use crate::cluster::Cluster;
 use crate::cluster::census;
 use crate::cluster::error::CallError;
-use crate::cluster::health::WatchHealth;
 use crate::plan::phase::PHASES;
 
 /// The media type of what [`Metrics::encode`] writes.
@@ -216,11 +215,11 @@ impl Metrics {
     ///
     /// # Errors
     /// When it cannot be written as text.
-    pub fn encode(&self, cluster: &Cluster, health: &WatchHealth) -> Result<String, std::fmt::Error> {
+    pub fn encode(&self, cluster: &Cluster) -> Result<String, std::fmt::Error> {
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let leads = cluster.leadership.holds();
         self.leader.set(i64::from(leads));
-        for (kind, (troubled, unknown)) in health.by_kind() {
+        for (kind, (troubled, unknown)) in cluster.health.by_kind() {
             self.watch_trouble.get_or_create(&OfKind { kind }).set(i64::from(troubled));
             self.crd_missing.get_or_create(&OfKind { kind }).set(i64::from(unknown));
         }

@@ -1,7 +1,7 @@
 //! The operator's settings: flags and environment variables over the configuration file over defaults. Owns which there
 //! are, and what is wrong with them; not what they do.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -27,11 +27,11 @@ pub struct Flags {
     #[arg(long = "watch-namespace", env = "BERTH_WATCH_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
 
-    /// Where /livez and /readyz are served [default: 0.0.0.0:8081].
+    /// Where /livez and /readyz are served [default: [::]:8081, every address of IPv4 and IPv6].
     #[arg(long, env = "BERTH_HEALTH_ADDRESS", value_name = "ADDRESS")]
     pub health_address: Option<SocketAddr>,
 
-    /// Where /metrics is served [default: 0.0.0.0:8080].
+    /// Where /metrics is served [default: [::]:8080, every address of IPv4 and IPv6].
     #[arg(long, env = "BERTH_METRICS_ADDRESS", value_name = "ADDRESS")]
     pub metrics_address: Option<SocketAddr>,
 
@@ -140,7 +140,7 @@ impl Flags {
                 "`{name}` is no namespace's name: write lower-case letters, digits and dashes, at most 63"
             );
         }
-        let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
+        let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         Ok(Settings {
             identity: self.identity.unwrap_or_else(own_name),
             namespace: self.namespace,
@@ -194,8 +194,8 @@ mod tests {
     #[test]
     fn without_a_word_all_is_as_the_documentation_says() {
         let settings = flags().settle().unwrap();
-        assert_eq!(settings.health_address.to_string(), "0.0.0.0:8081");
-        assert_eq!(settings.metrics_address.to_string(), "0.0.0.0:8080");
+        assert_eq!(settings.health_address.to_string(), "[::]:8081");
+        assert_eq!(settings.metrics_address.to_string(), "[::]:8080");
         assert_eq!((settings.log_format, settings.log.as_str()), (LogFormat::Json, "info"));
         assert!(settings.watch_namespaces.is_empty());
         assert_eq!(with_file("empty", "# nothing\n", flags()), Ok(settings.clone()));

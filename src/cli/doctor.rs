@@ -86,7 +86,7 @@ impl Doctor {
         let operators = facts::operators(target, &self.operator_namespace).await;
         let leases = facts::leases(target, &operators, &self.operator_namespace).await;
         checks.push(judge::operators(operators));
-        let now = Clock.now() - reached.ahead;
+        let now = Clock::system().now() - reached.ahead;
         checks.push(judge::leases(leases, now));
         checks.push(judge::permissions(facts::permissions(target, &scope).await, &scope));
         checks.push(judge::storage(facts::storage_classes(target).await));

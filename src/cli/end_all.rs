@@ -111,7 +111,7 @@ impl EndAll {
         let scope = target.scope(self.all_namespaces);
         let wanted = Wanted { fields: Some(LIVE), labels: self.choice.selector.as_deref() };
         let mut chosen: Vec<Found<Session>> = objects::list(&target, &scope, &wanted).await?;
-        let now = Clock.now();
+        let now = Clock::system().now();
         chosen.retain(|found| self.choice.takes(&found.object, now));
         chosen.sort_by_key(|found| (found.object.namespace(), view::started(&found.object)));
         let words = self.choice.words(chosen.len(), &scope);

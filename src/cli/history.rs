@@ -75,7 +75,7 @@ impl History {
         } else if ended.is_empty() {
             note(&format!("no ended sessions in {scope}"));
         } else {
-            let (is_wide, now) = (self.output.format == Format::Wide, Clock.now());
+            let (is_wide, now) = (self.output.format == Format::Wide, Clock::system().now());
             let row = |found: &Found<Session>| view::ended_row(&found.object, self.all_namespaces, is_wide, now);
             let rows: Vec<Vec<String>> = ended.iter().map(row).collect();
             let mut columns = Columns::new(view::ended_headers(self.all_namespaces, is_wide));
@@ -97,7 +97,7 @@ impl History {
         } else if self.output.format == Format::Name {
             print(&full_name::<Session>(&found.object.name_any()))?;
         } else {
-            print(&story(&found.object, Clock.now()))?;
+            print(&story(&found.object, Clock::system().now()))?;
         }
         Ok(Exit::Done)
     }

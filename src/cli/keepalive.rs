@@ -62,7 +62,7 @@ async fn keep(target: &Target, name: &str) -> Result<String, Failure> {
     if policy.as_ref().is_some_and(|policy| !policy.allow_keep_alive) {
         note(&format!("warning: the policy of {} does not count this as activity", session.name_any()));
     }
-    let at = display(moved(&session, Clock.now()));
+    let at = display(moved(&session, Clock::system().now()));
     objects::patch(target, &target.namespace, name, json!({ "keepAliveAt": at })).await?;
     let idle = policy.and_then(|policy| policy.disconnect_after.delta().ok());
     let until = idle.map(|idle| format!("; without input it ends in {}", view::age(idle))).unwrap_or_default();

@@ -246,7 +246,7 @@ impl<K: Listed> Printer<K> {
         if self.flags.format == Format::Name {
             return found.iter().map(|found| full_name::<K>(&found.object.name_any())).collect();
         }
-        let (now, is_wide) = (Clock.now(), self.flags.format == Format::Wide);
+        let (now, is_wide) = (Clock::system().now(), self.flags.format == Format::Wide);
         let row = |found: &Found<K>| found.object.row(self.with_namespace, is_wide, now);
         let rows: Vec<Vec<String>> = found.iter().map(row).collect();
         self.columns.lines(&rows, with_headers)

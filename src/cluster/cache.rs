@@ -95,6 +95,14 @@ struct Listing<K: Resource<DynamicType = ()>> {
     unreadable: HashMap<ObjectRef<K>, WhyUnreadable>,
 }
 
+/// What became of taking in an object that cannot be read.
+pub struct Taken<K> {
+    /// Whether it was not known that it cannot be.
+    pub is_news: bool,
+    /// The object that was known by this name before, if it was another.
+    pub replaced: Option<Arc<K>>,
+}
+
 /// An object that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WhyUnreadable {
@@ -154,8 +162,8 @@ where
         i64::try_from(inner.unreadable.len()).unwrap_or(i64::MAX)
     }
 
-    /// Takes in an object that cannot be read; whether that is news.
-    pub fn take_unreadable(&self, scope: &Scope, object: &InvalidObject) -> bool {
+    /// Takes in an object that cannot be read.
+    pub fn take_unreadable(&self, scope: &Scope, object: &InvalidObject) -> Taken<K> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let why = WhyUnreadable { uid: object.metadata.uid.clone().unwrap_or_default(), error: object.error.clone() };
         let reference = reference(&object.metadata);
@@ -163,8 +171,13 @@ where
         if let Some(listing) = &mut inner.progress(scope).listing {
             listing.unreadable.insert(reference.clone(), why.clone());
         }
-        inner.unreadable.insert(reference, why);
-        is_news
+        inner.unreadable.insert(reference.clone(), why);
+        // A namesake that was known before it has gone.
+        let replaced = self.reader.get(&reference).filter(|known| known.meta().uid != object.metadata.uid);
+        if let Some(gone) = &replaced {
+            inner.remove(Arc::clone(gone));
+        }
+        Taken { is_news, replaced }
     }
 
     /// Takes in that an object which cannot be read is gone; returns what was known of it before.
@@ -173,8 +186,7 @@ where
         let reference = reference(gone);
         inner.unreadable.remove(&reference);
         let known = self.reader.get(&reference).filter(|known| known.meta().uid == gone.uid)?;
-        inner.drop_index(Some(Arc::clone(&known)));
-        inner.writer.apply_watcher_event(&Event::Delete(known.as_ref().clone()));
+        inner.remove(Arc::clone(&known));
         Some(known)
     }
 
@@ -185,15 +197,17 @@ where
     }
 
     /// Takes in what the watch of this scope brought. An event that is older than what is known changes nothing.
-    pub fn take(&self, scope: &Scope, event: &Event<K>) {
+    /// Says whether it is about one that could not be read before.
+    pub fn take(&self, scope: &Scope, event: &Event<K>) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Apply(object) => {
-                inner.unreadable.remove(&ObjectRef::from_obj(object));
+                let readable_again = inner.unreadable.remove(&ObjectRef::from_obj(object)).is_some();
                 inner.advance(scope, version(object));
                 if self.known(object).is_none_or(|known| version(known.as_ref()) <= version(object)) {
                     inner.put(self.known(object), object);
                 }
+                return readable_again;
             }
             Event::Delete(object) => {
                 inner.unreadable.remove(&ObjectRef::from_obj(object));
@@ -216,13 +230,15 @@ where
             }
             Event::InitDone => {
                 let Some(Listing { objects, written, unreadable }) = inner.progress(scope).listing.take() else {
-                    return;
+                    return false;
                 };
                 // It replaces what was known there, but for what stands and cannot be read any more.
                 let elsewhere = |namespace: Option<&str>| scope.is_some() && namespace != scope.as_deref();
                 let kept = self.reader.state().into_iter().filter(|known| {
                     elsewhere(known.meta().namespace.as_deref())
-                        || unreadable.contains_key(&ObjectRef::from_obj(&**known))
+                        || unreadable
+                            .get(&ObjectRef::from_obj(&**known))
+                            .is_some_and(|why| why.uid == known.meta().uid.as_deref().unwrap_or_default())
                 });
                 let kept: Vec<K> = kept.map(|known| known.as_ref().clone()).collect();
                 inner.writer.apply_watcher_event(&Event::Init);
@@ -243,6 +259,7 @@ where
                 }
             }
         }
+        false
     }
 
     /// Takes in what a write of ours returned. An object that is not known and older than what the watch has
@@ -299,6 +316,11 @@ where
         self.add_index(object);
     }
 
+    fn remove(&mut self, known: Arc<K>) {
+        self.writer.apply_watcher_event(&Event::Delete(known.as_ref().clone()));
+        self.drop_index(Some(known));
+    }
+
     fn add_index(&mut self, object: &K) {
         if let Some(key) = (self.key)(object) {
             self.index.entry(key).or_default().insert(ObjectRef::from_obj(object));
@@ -328,138 +350,4 @@ fn version<K: Resource>(object: &K) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn pod(version: &str, session: &str) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "resourceVersion": version, "labels": {SESSION_UID_LABEL: session}}}))
-            .unwrap_or_default()
-    }
-
-    fn seen(stores: &Stores) -> Option<String> {
-        stores.pods.get("n", "p").and_then(|pod| pod.resource_version())
-    }
-
-    #[test]
-    fn what_we_wrote_is_seen_at_once_and_an_older_event_does_not_undo_it() {
-        let stores = Stores::default();
-        stores.pods.own(pod("10", "s"));
-        stores.pods.take(&None, &Event::Apply(pod("9", "s")));
-        assert_eq!(seen(&stores).as_deref(), Some("10"));
-        assert_eq!(stores.pods.under("s").len(), 1);
-    }
-
-    #[test]
-    fn an_answer_that_comes_after_the_deletion_does_not_bring_an_object_back() {
-        let stores = Stores::default();
-        stores.pods.take(&None, &Event::Apply(pod("10", "s")));
-        stores.pods.take(&None, &Event::Delete(pod("12", "s")));
-        stores.pods.own(pod("11", "s"));
-        assert_eq!(seen(&stores), None);
-        assert!(stores.pods.under("s").is_empty());
-    }
-
-    #[test]
-    fn a_deletion_does_not_take_what_was_created_anew_since() {
-        let stores = Stores::default();
-        stores.pods.own(pod("20", "s"));
-        stores.pods.take(&None, &Event::Delete(pod("15", "s")));
-        assert_eq!(seen(&stores).as_deref(), Some("20"));
-    }
-
-    #[test]
-    fn what_we_wrote_during_a_list_outlives_it() {
-        let stores = Stores::default();
-        stores.pods.take(&None, &Event::Init);
-        stores.pods.take(&None, &Event::InitApply(pod("5", "s")));
-        stores.pods.own(pod("7", "s"));
-        stores.pods.take(&None, &Event::InitDone);
-        assert_eq!(seen(&stores).as_deref(), Some("7"));
-        assert_eq!(stores.pods.under("s").len(), 1);
-    }
-
-    #[test]
-    fn what_cannot_be_read_any_more_holds_what_it_held_until_it_is_gone() {
-        let stores = Stores::default();
-        stores.pods.take(&None, &Event::Apply(pod("10", "s")));
-        let metadata =
-            ObjectMeta { name: Some("p".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
-        let object = InvalidObject { error: "no such phase".to_owned(), metadata };
-        assert!(stores.pods.take_unreadable(&None, &object));
-        assert_eq!(stores.pods.why_unreadable("n", "p").as_deref(), Some("no such phase"));
-        assert_eq!(stores.pods.under("s").len(), 1);
-        // Also over a list, which has it and cannot read it.
-        stores.pods.take(&None, &Event::Init);
-        assert!(stores.pods.why_unreadable("n", "p").is_some(), "before the list was read");
-        assert!(!stores.pods.take_unreadable(&None, &object), "no news");
-        stores.pods.take(&None, &Event::InitDone);
-        assert_eq!((stores.pods.why_unreadable("n", "p").is_some(), stores.pods.under("s").len()), (true, 1));
-        assert!(stores.pods.unknown_in("n").is_empty());
-        assert!(stores.pods.forget(&object.metadata).is_some());
-        assert_eq!((stores.pods.why_unreadable("n", "p"), seen(&stores)), (None, None));
-        assert!(stores.pods.under("s").is_empty());
-    }
-
-    #[test]
-    fn what_cannot_be_read_and_is_in_no_list_any_more_is_gone() {
-        let stores = Stores::default();
-        stores.pods.take(&None, &Event::Apply(pod("10", "s")));
-        let metadata =
-            ObjectMeta { name: Some("p".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
-        stores.pods.take_unreadable(&None, &InvalidObject { error: "no such phase".to_owned(), metadata });
-        stores.pods.take(&None, &Event::Init);
-        stores.pods.take(&None, &Event::InitDone);
-        assert_eq!((stores.pods.why_unreadable("n", "p"), seen(&stores)), (None, None));
-    }
-
-    #[test]
-    fn what_we_deleted_during_a_list_that_lacks_it_is_gone() {
-        let stores = Stores::default();
-        stores.pods.take(&None, &Event::Apply(pod("3", "s")));
-        stores.pods.take(&None, &Event::Init);
-        let mut going = pod("9", "s");
-        going.metadata.deletion_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Default::default()));
-        going.metadata.deletion_grace_period_seconds = Some(30);
-        stores.pods.own(going);
-        stores.pods.take(&None, &Event::InitDone);
-        assert_eq!(seen(&stores), None);
-    }
-
-    #[test]
-    fn a_list_of_one_namespace_leaves_the_others_alone() {
-        let stores = Stores::default();
-        let scope = |name: &str| Some(name.to_owned());
-        let of = |namespace: &str, version: &str| {
-            let mut pod = pod(version, namespace);
-            pod.metadata.namespace = Some(namespace.to_owned());
-            pod
-        };
-        for namespace in ["n", "m"] {
-            stores.pods.take(&scope(namespace), &Event::Init);
-            stores.pods.take(&scope(namespace), &Event::InitApply(of(namespace, "30")));
-            stores.pods.take(&scope(namespace), &Event::InitDone);
-        }
-        assert_eq!((stores.pods.under("n").len(), stores.pods.under("m").len()), (1, 1));
-        stores.pods.take(&scope("m"), &Event::Init);
-        stores.pods.take(&scope("m"), &Event::InitDone);
-        assert_eq!((stores.pods.under("n").len(), stores.pods.under("m").len()), (1, 0));
-        // How far one watch has come says nothing about the other's namespace.
-        stores.pods.take(&scope("n"), &Event::Apply(of("n", "90")));
-        stores.pods.own(of("m", "40"));
-        assert_eq!(stores.pods.under("m").len(), 1);
-    }
-
-    #[test]
-    fn a_list_replaces_everything_even_when_versions_go_backward() {
-        let stores = Stores::default();
-        stores.pods.own(pod("20", "s"));
-        stores.pods.take(&None, &Event::Init);
-        stores.pods.take(&None, &Event::InitApply(pod("5", "t")));
-        stores.pods.take(&None, &Event::InitDone);
-        assert_eq!(seen(&stores).as_deref(), Some("5"));
-        assert!(stores.pods.under("s").is_empty());
-        assert_eq!(stores.pods.under("t").len(), 1);
-    }
-}
+mod tests;

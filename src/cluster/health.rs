@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::cache::Scope;
@@ -14,13 +13,9 @@ use super::error::CallError;
 /// What the watches say of themselves, and the look at the lease before there are any, for the health endpoints: by
 /// kind, nothing when all is well.
 #[derive(Clone, Default)]
-pub struct WatchHealth(Arc<Shared>);
+pub struct WatchHealth(Arc<Mutex<Troubles>>);
 
-#[derive(Default)]
-struct Shared {
-    troubles: Mutex<BTreeMap<(&'static str, Scope), Option<Trouble>>>,
-    changed: Notify,
-}
+type Troubles = BTreeMap<(&'static str, Scope), Option<Trouble>>;
 
 /// Why a kind is not watched.
 enum Trouble {
@@ -32,6 +27,9 @@ enum Trouble {
     /// that an interruption counts only while it is fresh; one that lasts is told anew at each attempt.
     Interrupted(Instant, String),
 }
+
+/// Under what the looks at the lease are told.
+const LEASE: &str = "Lease";
 
 /// How long an interruption counts: longer than the longest pause between two attempts.
 const FRESH: Duration = Duration::from_secs(90);
@@ -49,11 +47,10 @@ impl WatchHealth {
 
     fn set(&self, kind: &'static str, scope: &Scope, trouble: Option<Trouble>) {
         self.lock().insert((kind, scope.clone()), trouble);
-        self.0.changed.notify_waiters();
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(&'static str, Scope), Option<Trouble>>> {
-        self.0.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Troubles> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What became of a look at the lease.
@@ -62,9 +59,9 @@ impl WatchHealth {
             // Another was faster: it was there to be looked at.
             Err(error) if !error.is_conflict() && !error.is_not_found() => {
                 tracing::warn!(%error, "lease not taken");
-                self.interrupted("Lease", &None, error.to_string());
+                self.interrupted(LEASE, &None, error.to_string());
             }
-            Ok(()) | Err(_) => self.well("Lease", &None),
+            Ok(()) | Err(_) => self.well(LEASE, &None),
         }
     }
 
@@ -83,17 +80,14 @@ impl WatchHealth {
         self.set(kind, scope, Some(Trouble::Unknown(error)));
     }
 
-    /// Waits until every kind was listed once.
-    pub async fn all_listed(&self) {
-        loop {
-            let changed = self.0.changed.notified();
-            let pending =
-                |trouble: &Option<Trouble>| matches!(trouble, Some(Trouble::Unlisted(_) | Trouble::Unknown(_)));
-            if !self.lock().values().any(pending) {
-                return;
-            }
-            changed.await;
-        }
+    /// Whether every kind was listed where this namespace is: what is missing in a cache that was not filled would
+    /// count as gone.
+    pub fn is_listed(&self, namespace: &str) -> bool {
+        let troubles = self.lock();
+        let covers = |scope: &Scope| scope.as_deref().is_none_or(|watched| watched == namespace);
+        let mut watches = troubles.iter().filter(|((kind, scope), _)| *kind != LEASE && covers(scope)).peekable();
+        let pending = |trouble: &Option<Trouble>| matches!(trouble, Some(Trouble::Unlisted(_) | Trouble::Unknown(_)));
+        watches.peek().is_some() && watches.all(|(_, trouble)| !pending(trouble))
     }
 
     /// The kinds that cannot be watched, with the reason.
@@ -124,5 +118,31 @@ impl Trouble {
             Self::Unlisted(why) | Self::Unknown(why) => Some(why),
             Self::Interrupted(at, why) => Some(why).filter(|_| at.elapsed() < FRESH),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_that_cannot_be_listed_holds_up_itself_alone() {
+        let health = WatchHealth::default();
+        health.looked_at_lease(Ok(()));
+        assert!(!health.is_listed("a"), "nothing is watched yet");
+        let (a, b) = (Some("a".to_owned()), Some("b".to_owned()));
+        for scope in [&a, &b] {
+            health.unlisted("Session", scope);
+            health.unlisted("Pod", scope);
+        }
+        health.well("Session", &a);
+        assert!(!health.is_listed("a"), "its pods are not listed");
+        health.well("Pod", &a);
+        health.interrupted("Session", &b, "forbidden".to_owned());
+        assert!(health.is_listed("a"));
+        assert!(!health.is_listed("b"));
+        assert!(!health.is_listed("c"), "nobody watches it");
+        health.interrupted("Session", &a, "cut".to_owned());
+        assert!(health.is_listed("a"), "it was listed once");
     }
 }

@@ -20,14 +20,16 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
-use super::cache::{Cache, Scope, workspace_key};
-use super::health::WatchHealth;
+use super::cache::{Cache, Scope, Taken, workspace_key};
 use super::unreadable::{self, Unreadable};
 use crate::api::{
     MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, Session, SessionPolicy, SessionStatus, WORKSPACE_ANNOTATION,
     Workspace,
 };
 use crate::plan::admission;
+
+/// The kinds that are watched.
+const KINDS: [&str; 4] = ["Session", "Workspace", "SessionPolicy", "Pod"];
 
 /// Where the names of objects go that must be looked at again. Closed on a replica that only stands by.
 #[derive(Clone, Default)]
@@ -47,13 +49,12 @@ pub struct Requests {
 }
 
 impl Queues {
-    /// Opens the queues, with everything that is known in them.
-    pub fn open(&self, cluster: &Cluster) -> Requests {
+    /// Opens the queues: before anything is watched, so that nothing is missed.
+    pub fn open(&self) -> Requests {
         let (sessions, session_requests) = mpsc::unbounded();
         let (workspaces, workspace_requests) = mpsc::unbounded();
         // They are opened once in the life of a process.
         let _ = self.0.set(Senders { sessions, workspaces });
-        everything(cluster);
         Requests { sessions: session_requests, workspaces: workspace_requests }
     }
 
@@ -77,7 +78,7 @@ impl Queues {
 }
 
 /// Watches all kinds until the process ends: in these namespaces, or without any in the whole cluster.
-pub async fn run(cluster: Cluster, namespaces: Vec<String>, health: WatchHealth) {
+pub async fn run(cluster: Cluster, namespaces: Vec<String>) {
     let (handed_in, unreadable) = unreadable::channel();
     let telling = unreadable::run(cluster.clone(), handed_in.clone(), unreadable);
     let mut scopes: Vec<Scope> = namespaces.into_iter().map(Some).collect();
@@ -85,7 +86,7 @@ pub async fn run(cluster: Cluster, namespaces: Vec<String>, health: WatchHealth)
         scopes.push(None);
     }
     let watches = scopes.into_iter().map(|scope| {
-        let watches = Watches { cluster: cluster.clone(), scope, handed_in: handed_in.clone(), health: health.clone() };
+        let watches = Watches { cluster: cluster.clone(), scope, handed_in: handed_in.clone() };
         watches.run()
     });
     futures::join!(futures::future::join_all(watches), telling);
@@ -96,13 +97,15 @@ struct Watches {
     cluster: Cluster,
     scope: Scope,
     handed_in: unreadable::Sender,
-    health: WatchHealth,
 }
 
 impl Watches {
     async fn run(self) {
         let (cluster, stores) = (&self.cluster, &self.cluster.stores);
         let all = watcher::Config::default;
+        for kind in KINDS {
+            cluster.health.unlisted(kind, &self.scope);
+        }
         let managed = all().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
         futures::join!(
             self.watch("Session", all(), &stores.sessions, |change| session_changed(cluster, change)),
@@ -127,12 +130,12 @@ impl Watches {
             + Sync
             + 'static,
     {
-        let Self { cluster, scope, handed_in, health } = self;
+        let Self { cluster, scope, handed_in } = self;
+        let health = &cluster.health;
         let api: Api<DeserializeGuard<K>> = match scope {
             Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
             None => Api::all(cluster.client.clone()),
         };
-        health.unlisted(kind, scope);
         let events = watcher(api, config).default_backoff();
         pin_mut!(events);
         while let Some(event) = events.next().await {
@@ -149,30 +152,38 @@ impl Watches {
             };
             match read(event) {
                 Ok(event) => {
-                    cache.take(scope, &event);
+                    let readable_again = cache.take(scope, &event);
                     if matches!(event, Event::Apply(_) | Event::Delete(_) | Event::InitDone) {
                         health.well(kind, scope);
                     }
                     match &event {
-                        Event::Apply(object) => changed(Change::Is(object)),
+                        Event::Apply(object) => {
+                            if readable_again {
+                                changed(Change::Readability(object.meta()));
+                            }
+                            changed(Change::Is(object));
+                        }
                         Event::Delete(object) => changed(Change::Gone(object)),
-                        Event::InitDone => changed(Change::All),
+                        Event::InitDone => changed(Change::All(scope)),
                         Event::Init | Event::InitApply(_) => {}
                     }
                 }
                 Err(Refused { object, gone: false }) => {
-                    let is_news = cache.take_unreadable(scope, &object);
+                    let Taken { is_news, replaced } = cache.take_unreadable(scope, &object);
+                    if let Some(gone) = replaced {
+                        changed(Change::Gone(&gone));
+                    }
                     if is_news {
                         let (meta, error) = (&object.metadata, &object.error);
                         tracing::error!(kind, object = meta.name, namespace = meta.namespace, error, "cannot be read");
                     }
-                    changed(Change::Unreadable(&object.metadata));
+                    changed(Change::Readability(&object.metadata));
                     let reference = unreadable::reference::<K>(&object);
                     let _ = handed_in.unbounded_send(Unreadable { reference, object: *object, is_news });
                 }
                 Err(Refused { object, gone: true }) => match cache.forget(&object.metadata) {
                     Some(known) => changed(Change::Gone(&known)),
-                    None => changed(Change::Unreadable(&object.metadata)),
+                    None => changed(Change::Readability(&object.metadata)),
                 },
             }
         }
@@ -191,10 +202,10 @@ enum Change<'a, K> {
     Is(&'a K),
     /// The object is gone.
     Gone(&'a K),
-    /// The object cannot be read and never could; it stands, or has just gone.
-    Unreadable(&'a ObjectMeta),
-    /// Everything was listed anew.
-    All,
+    /// The object cannot be read, or can be again, or has gone without ever having been.
+    Readability(&'a ObjectMeta),
+    /// Everything there was listed anew.
+    All(&'a Scope),
 }
 
 /// An event about an object that cannot be read.
@@ -233,8 +244,8 @@ fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
             cluster.memory.forget_session(&session.uid().unwrap_or_default());
             (session, true)
         }
-        Change::Unreadable(_) => return,
-        Change::All => return everything(cluster),
+        Change::Readability(session) => return holder_changed(cluster, session),
+        Change::All(scope) => return everything(cluster, scope),
     };
     let (namespace, workspace) = (session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str());
     cluster.queues.workspace_named(&namespace, workspace);
@@ -252,12 +263,12 @@ fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
             cluster.memory.forget_workspace(&workspace.uid().unwrap_or_default());
             (workspace, true)
         }
-        Change::Unreadable(workspace) => {
+        Change::Readability(workspace) => {
             let name = workspace.name.as_deref().unwrap_or_default();
             let namespace = workspace.namespace.as_deref().unwrap_or_default();
             return live_sessions_of(cluster, namespace, name, false);
         }
-        Change::All => return everything(cluster),
+        Change::All(scope) => return everything(cluster, scope),
     };
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
     cluster.queues.workspace_named(&namespace, &name);
@@ -270,8 +281,8 @@ fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
 fn policy_changed(cluster: &Cluster, change: Change<'_, SessionPolicy>) {
     let namespace = match change {
         Change::Is(policy) | Change::Gone(policy) => policy.namespace(),
-        Change::Unreadable(policy) => policy.namespace.clone(),
-        Change::All => return everything(cluster),
+        Change::Readability(policy) => policy.namespace.clone(),
+        Change::All(scope) => return everything(cluster, scope),
     };
     for session in cluster.stores.sessions.reader().state_filter(|session| session.namespace() == namespace) {
         cluster.queues.session(&session);
@@ -285,8 +296,8 @@ fn pod_changed(cluster: &Cluster, change: Change<'_, Pod>) {
     let (pod, gone) = match change {
         Change::Is(pod) => (pod, false),
         Change::Gone(pod) => (pod, true),
-        Change::Unreadable(_) => return,
-        Change::All => return everything(cluster),
+        Change::Readability(_) => return,
+        Change::All(scope) => return everything(cluster, scope),
     };
     let namespace = pod.namespace().unwrap_or_default();
     // Either of the two may have been taken by somebody.
@@ -316,12 +327,26 @@ fn live_sessions_of(cluster: &Cluster, namespace: &str, workspace: &str, waiting
     }
 }
 
-/// After a list nothing is known about what changed meanwhile.
-fn everything(cluster: &Cluster) {
-    for session in cluster.stores.sessions.reader().state() {
+/// A Session of which only the metadata is known: what it holds is known by its pods.
+fn holder_changed(cluster: &Cluster, session: &ObjectMeta) {
+    let namespace = session.namespace.as_deref().unwrap_or_default();
+    for pod in cluster.stores.pods.under(session.uid.as_deref().unwrap_or_default()) {
+        if let Some(workspace) = pod.annotations().get(WORKSPACE_ANNOTATION) {
+            cluster.queues.workspace_named(namespace, workspace);
+            live_sessions_of(cluster, namespace, workspace, true);
+        }
+    }
+}
+
+/// After a list nothing is known about what changed there meanwhile.
+fn everything(cluster: &Cluster, scope: &Scope) {
+    let there = |namespace: Option<&String>| scope.is_none() || namespace == scope.as_ref();
+    for session in cluster.stores.sessions.reader().state_filter(|session| there(session.metadata.namespace.as_ref())) {
         cluster.queues.session(&session);
     }
-    for workspace in cluster.stores.workspaces.reader().state() {
+    for workspace in
+        cluster.stores.workspaces.reader().state_filter(|workspace| there(workspace.metadata.namespace.as_ref()))
+    {
         cluster.queues.workspace_named(&workspace.namespace().unwrap_or_default(), &workspace.name_any());
     }
 }

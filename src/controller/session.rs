@@ -17,6 +17,10 @@ pub(super) async fn reconcile(session: Arc<Session>, cluster: Arc<Cluster>) -> R
     let cluster = cluster.as_ref();
     let (namespace, name) = (session.namespace().unwrap_or_default(), session.name_any());
     let uid = session.uid().unwrap_or_default();
+    // Once it is, everything there is looked at.
+    if !cluster.health.is_listed(&namespace) {
+        return Ok(Action::await_change());
+    }
     let mut wake = None;
     for _ in 0..ROUNDS {
         // The newest that is known, which may be newer than what the request was made for.

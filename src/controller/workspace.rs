@@ -17,6 +17,10 @@ use crate::plan::workspace::{Step, decide};
 pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) -> Result<Action, CallError> {
     let cluster = cluster.as_ref();
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
+    // Once it is, everything there is looked at.
+    if !cluster.health.is_listed(&namespace) {
+        return Ok(Action::await_change());
+    }
     let mut wake = None;
     for _ in 0..ROUNDS {
         let known = cluster.stores.workspaces.get(&namespace, &name);

@@ -18,7 +18,7 @@ const LEASE: &str = "contended";
 const NAMESPACE: &str = "BERTH_TEST_CONTEND_IN";
 
 fn contender(scene: &Scene, identity: &str) -> Contender {
-    Contender::new(scene.client.clone(), &scene.namespace, LEASE, identity, Clock)
+    Contender::new(scene.client.clone(), &scene.namespace, LEASE, identity, Clock::system())
 }
 
 async fn holder(scene: &Scene) -> Option<String> {
@@ -230,7 +230,7 @@ async fn a_leader_that_was_stopped_past_its_lease_refuses_to_write_when_it_goes_
 async fn a_contender_in_a_process_of_its_own() {
     let Ok(namespace) = std::env::var(NAMESPACE) else { return };
     let client = kube::Client::try_default().await.unwrap();
-    let mut contender = Contender::new(client, &namespace, LEASE, "other", Clock);
+    let mut contender = Contender::new(client, &namespace, LEASE, "other", Clock::system());
     let leadership = contender.leadership();
     acquire(&mut contender).await;
     let keeping = tokio::spawn(async move { contender.keep().await });

@@ -43,9 +43,9 @@ pub async fn server(target: &Target) -> Fact<Server> {
     let info = call(&asked, target.client.apiserver_version()).await?;
     let request = Request::get("/version").body(Body::empty());
     let request = request.map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-    let before = Clock.now();
+    let before = Clock::system().now();
     let response = call(&asked, target.client.send(request)).await?;
-    let middle = before + (Clock.now() - before) / 2;
+    let middle = before + (Clock::system().now() - before) / 2;
     let date = response.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
     let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()).map(|date| date.with_timezone(&Utc));
     // The header has whole seconds: on average half a second has passed.

@@ -88,7 +88,7 @@ pub fn end(session: &Session) -> Option<(Phase, Reason)> {
 
 /// The time now, as an object has it.
 pub fn now() -> Instant {
-    Clock.now()
+    Clock::system().now()
 }
 
 /// A time as it is written into an object.

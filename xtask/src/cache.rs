@@ -48,9 +48,10 @@ impl Cache {
         self.root.join("cluster")
     }
 
-    /// The cargo target folder that the images, the demo and the tests build in.
+    /// The cargo target folder that the images, the demo and the tests build in: cargo's own variable names it, for
+    /// those who work in two clones at once.
     pub fn target(&self) -> PathBuf {
-        self.root.join("target")
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from)
     }
 
     /// The folder of log files of commands that were run quietly.

@@ -26,6 +26,9 @@ pub const OPERATOR_MANAGER: &str = "berth-operator";
 /// Name under which the operator reports events.
 pub const EVENT_REPORTER: &str = "berth.dev/operator";
 
+/// What `status.observedGeneration` is before anybody has looked, by the definitions' default: no generation.
+pub const NOT_OBSERVED: i64 = -1;
+
 /// Finalizer on a live Session: its end is written and its instance released before it goes.
 pub const SESSION_FINALIZER: &str = "berth.dev/session";
 

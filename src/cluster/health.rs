@@ -59,7 +59,7 @@ impl WatchHealth {
             // Another was faster: it was there to be looked at.
             Err(error) if !error.is_conflict() && !error.is_not_found() => {
                 tracing::warn!(%error, "lease not taken");
-                self.interrupted(LEASE, &None, error.to_string());
+                self.interrupted(LEASE, &None, error.words());
             }
             Ok(()) | Err(_) => self.well(LEASE, &None),
         }

@@ -142,10 +142,11 @@ impl Watches {
             let event = match event {
                 Ok(event) => event,
                 Err(error) => {
-                    tracing::warn!(kind, namespace = scope, %error, "watch interrupted");
+                    let why = words(&error);
+                    tracing::warn!(kind, namespace = scope, error = why, "watch interrupted");
                     match is_unknown_kind(&error) {
-                        true => health.unknown(kind, scope, error.to_string()),
-                        false => health.interrupted(kind, scope, error.to_string()),
+                        true => health.unknown(kind, scope, why),
+                        false => health.interrupted(kind, scope, why),
                     }
                     continue;
                 }
@@ -194,6 +195,18 @@ impl Watches {
 fn is_unknown_kind(error: &watcher::Error) -> bool {
     use watcher::Error::{InitialListFailed, WatchStartFailed};
     matches!(error, InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) if status.code == 404)
+}
+
+/// What went wrong, for people: the API server's own words where it gave any.
+fn words(error: &watcher::Error) -> String {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    match error {
+        InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) => {
+            status.message.clone()
+        }
+        WatchFailed(kube::Error::Api(status)) | WatchError(status) => status.message.clone(),
+        error => error.to_string(),
+    }
 }
 
 /// What a watch brought, after its cache has taken it in.

@@ -6,4 +6,4 @@ mod record;
 mod scene;
 
 pub use build::*;
-pub use scene::Scene;
+pub use scene::{Kind, Scene};

@@ -6,7 +6,7 @@ use berth::api::{Reason, Session, Workspace};
 use berth::plan::phase::PHASES;
 use serde_json::{Value, json};
 
-use crate::harness::{Scene, end, idle, pod_spec, status};
+use crate::harness::{Scene, end, idle, pod_spec, status, workspace_spec};
 
 /// What kstatus makes of an object.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +51,15 @@ fn wanted(phase: Phase) -> KStatus {
         Phase::Active | Phase::Idle | Phase::Disconnected | Phase::Terminated => KStatus::Current,
         Phase::Failed => KStatus::Failed,
     }
+}
+
+#[tokio::test]
+async fn what_nobody_has_looked_at_yet_is_in_progress() {
+    let scene = Scene::new("unseen").await;
+    // As it is created, before the operator can have seen it.
+    let workspace = json!({ "metadata": { "name": "box" }, "spec": workspace_spec(json!({})) });
+    assert_eq!(kstatus(&scene.create::<Workspace>(workspace).await), KStatus::InProgress);
+    assert_eq!(kstatus(&scene.session("mine", "box", json!({})).await), KStatus::InProgress);
 }
 
 #[tokio::test]

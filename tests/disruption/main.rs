@@ -13,6 +13,8 @@ mod operators;
 mod outage;
 mod release;
 mod restart;
+mod scoped;
+mod upgrade;
 mod versions;
 
 use shared::harness;

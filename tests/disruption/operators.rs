@@ -32,6 +32,11 @@ impl Operator {
 
     /// One for the cluster of this kubeconfig.
     pub(crate) fn start_at(scene: &Scene, name: &'static str, kubeconfig: &Path) -> Self {
+        Self::start_with(scene, name, kubeconfig, &[])
+    }
+
+    /// One that is told more.
+    pub(crate) fn start_with(scene: &Scene, name: &'static str, kubeconfig: &Path, more: &[&str]) -> Self {
         // Free a moment ago: nobody else here asks for one. Both at once, so that they differ.
         let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [health, metrics] = listeners.map(|listener| listener.local_addr().unwrap().port());
@@ -40,6 +45,7 @@ impl Operator {
             .args(["operator", "--namespace", &scene.namespace, "--identity", name])
             .args(["--health-address", &format!("127.0.0.1:{health}")])
             .args(["--metrics-address", &format!("127.0.0.1:{metrics}")])
+            .args(more)
             .env("KUBECONFIG", kubeconfig)
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())

@@ -14,9 +14,31 @@ use tokio::task::JoinHandle;
 use crate::harness::{Scene, status};
 use crate::operators::Operator;
 
+/// A kubeconfig of a test's own: the one of KUBECONFIG with a change. It goes when this is dropped.
+pub(crate) struct OwnConfig(pub(crate) PathBuf);
+
+impl OwnConfig {
+    pub(crate) fn new(scene: &Scene, change: impl FnOnce(&mut Value)) -> Self {
+        let written = std::fs::read_to_string(std::env::var_os("KUBECONFIG").unwrap()).unwrap();
+        let mut kubeconfig: Value = serde_saphyr::from_str(&written).unwrap();
+        change(&mut kubeconfig);
+        let path = std::env::temp_dir().join(format!("{}.kubeconfig", scene.namespace));
+        // It holds a key: for nobody else's eyes, and no file of somebody else.
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+        file.write_all(kubeconfig.to_string().as_bytes()).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for OwnConfig {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// A line to the API server, and a kubeconfig that leads over it.
 struct Line {
-    kubeconfig: PathBuf,
+    kubeconfig: OwnConfig,
     address: String,
     server: String,
     tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
@@ -24,18 +46,15 @@ struct Line {
 
 impl Line {
     async fn new(scene: &Scene) -> Self {
-        let written = std::fs::read_to_string(std::env::var_os("KUBECONFIG").unwrap()).unwrap();
-        let mut kubeconfig: Value = serde_saphyr::from_str(&written).unwrap();
-        let server = kubeconfig["clusters"][0]["cluster"]["server"].as_str().unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        kubeconfig["clusters"][0]["cluster"]["server"] = json!(format!("https://{address}"));
-        let path = std::env::temp_dir().join(format!("{}.kubeconfig", scene.namespace));
-        // It holds a key: for nobody else's eyes, and no file of somebody else.
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
-        file.write_all(kubeconfig.to_string().as_bytes()).unwrap();
-        let server = server.trim_start_matches("https://").to_owned();
-        let line = Self { kubeconfig: path, address, server, tasks: Arc::default() };
+        let mut server = String::new();
+        let kubeconfig = OwnConfig::new(scene, |kubeconfig| {
+            let written = &mut kubeconfig["clusters"][0]["cluster"]["server"];
+            server = written.as_str().unwrap().trim_start_matches("https://").to_owned();
+            *written = json!(format!("https://{address}"));
+        });
+        let line = Self { kubeconfig, address, server, tasks: Arc::default() };
         line.carry(listener);
         line
     }
@@ -69,7 +88,6 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.cut();
-        let _ = std::fs::remove_file(&self.kubeconfig);
     }
 }
 
@@ -77,7 +95,7 @@ impl Drop for Line {
 async fn an_operator_without_an_api_server_says_so_and_goes_on_when_it_is_back() {
     let scene = Scene::new("outage").await;
     let line = Line::new(&scene).await;
-    let mut first = Operator::start_at(&scene, "first", &line.kubeconfig);
+    let mut first = Operator::start_at(&scene, "first", &line.kubeconfig.0);
     first.leads(&scene).await;
     scene.workspace("box", json!({ "maxSessions": 4 })).await;
     scene.session("quiet", "box", json!({})).await;
@@ -88,7 +106,7 @@ async fn an_operator_without_an_api_server_says_so_and_goes_on_when_it_is_back()
     let (_, why) = scene.eventually("it says that it is not ready", || async { not_ready(&first) }).await;
     assert!(why.starts_with("not ready\n"), "{why}");
     assert_eq!(first.exit(&scene).await, Some(1), "without its lease it stops, to be started anew");
-    let second = Operator::start_at(&scene, "second", &line.kubeconfig);
+    let second = Operator::start_at(&scene, "second", &line.kubeconfig.0);
     let (_, why) = scene.eventually("the next one is not ready", || async { not_ready(&second) }).await;
     assert!(why.contains("Lease: "), "{why}");
     assert_eq!(second.asked("/livez").unwrap().0, 200, "a restart would mend nothing");

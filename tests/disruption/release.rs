@@ -13,18 +13,18 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::harness::Scene;
+use crate::harness::{Scene, was_looked_at};
 use crate::node::xtask;
 use crate::restart::{self, NAMESPACE};
 
 /// The installed release, brought back when this is dropped.
-struct Release {
+pub(crate) struct Release {
     repository: String,
     tag: String,
 }
 
 /// Runs Helm in the chart's folder.
-fn helm(words: &[&str]) -> Result<String, String> {
+pub(crate) fn helm(words: &[&str]) -> Result<String, String> {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/berth");
     let done = Command::new("helm").current_dir(chart).args(words).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -32,7 +32,7 @@ fn helm(words: &[&str]) -> Result<String, String> {
 }
 
 impl Release {
-    fn installed() -> Self {
+    pub(crate) fn installed() -> Self {
         let values = helm(&["get", "values", "berth", "--namespace", NAMESPACE, "--output", "json"]).unwrap();
         let values: Value = serde_json::from_str(&values).unwrap();
         let image = |key: &str| values["image"][key].as_str().unwrap().to_owned();
@@ -40,9 +40,14 @@ impl Release {
     }
 
     /// Installs or upgrades the release with the image that it had.
-    fn apply(&self, more: &[&str]) -> Result<String, String> {
+    pub(crate) fn apply(&self, more: &[&str]) -> Result<String, String> {
+        self.apply_from(".", more)
+    }
+
+    /// As [`Release::apply`], from another chart.
+    pub(crate) fn apply_from(&self, chart: &str, more: &[&str]) -> Result<String, String> {
         let image = [format!("image.repository={}", self.repository), format!("image.tag={}", self.tag)];
-        let fixed = ["upgrade", "--install", "berth", ".", "--namespace", NAMESPACE, "--wait", "--timeout=120s"];
+        let fixed = ["upgrade", "--install", "berth", chart, "--namespace", NAMESPACE, "--wait", "--timeout=120s"];
         helm(&[&fixed[..], &["--set", &image[0], "--set", &image[1]], more].concat())
     }
 }
@@ -74,7 +79,7 @@ async fn an_uninstall_lets_go_of_live_sessions_and_an_install_takes_them_up_agai
     assert!(leases.get_opt("berth-operator").await.unwrap().is_none(), "nothing of it is left");
     // The kinds and what was made of them stay, and nobody's work was cut off.
     assert_eq!(finalizers(&scene, "kept").await, Vec::<String>::new());
-    assert!(scene.get::<Workspace>("box").await.status.is_some());
+    assert!(was_looked_at(&scene.get::<Workspace>("box").await));
     let kept = scene.phase("kept", Phase::Active).await;
     assert_eq!(scene.pods_of(&kept).await.len(), 1);
     // Whoever deletes a Session now waits for nobody, and its pod goes with it.
@@ -158,7 +163,7 @@ async fn an_account_with_rights_in_two_namespaces_installs_and_uses_it_there() {
     .await;
     watched.disconnect("mine").await;
     watched.ended("mine", Phase::Disconnected, Reason::UserDisconnected).await;
-    assert!(own.get::<Workspace>("box").await.status.is_none());
+    assert!(!was_looked_at(&own.get::<Workspace>("box").await));
     watched.session("left", "box", json!({})).await;
     watched.phase("left", Phase::Active).await;
     let uninstall = ["uninstall", "berth", "--wait", "--timeout=180s"];

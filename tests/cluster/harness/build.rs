@@ -2,7 +2,7 @@
 
 use berth::api::session::{Phase, SessionStatus};
 use berth::api::time::{Instant, display};
-use berth::api::{Reason, Session};
+use berth::api::{NOT_OBSERVED, Reason, Session, Workspace};
 use berth::clock::Clock;
 use serde_json::{Value, json};
 
@@ -72,6 +72,11 @@ pub fn merged(mut base: Value, over: Value) -> Value {
 /// The status of a session; empty where the operator has not written one.
 pub fn status(session: &Session) -> SessionStatus {
     session.status.clone().unwrap_or_default()
+}
+
+/// Whether the operator has looked at the Workspace.
+pub fn was_looked_at(workspace: &Workspace) -> bool {
+    workspace.status.as_ref().is_some_and(|status| status.observed_generation != Some(NOT_OBSERVED))
 }
 
 /// The phase of a session, if it has one.

@@ -17,7 +17,7 @@ use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::build::{end, merged, phase, session_spec, status, workspace_spec};
+use super::build::{end, merged, phase, session_spec, status, was_looked_at, workspace_spec};
 use super::record::{Record, Story};
 
 /// How long a test waits for anything. It only bounds a failure: no test asserts that something was quick.
@@ -100,7 +100,7 @@ impl Scene {
     pub async fn workspace(&self, name: &str, more: Value) -> Workspace {
         self.create::<Workspace>(json!({ "metadata": { "name": name }, "spec": workspace_spec(more) })).await;
         self.eventually(&format!("Workspace {name} was looked at"), || async {
-            self.find::<Workspace>(name).await.filter(|workspace| workspace.status.is_some())
+            self.find::<Workspace>(name).await.filter(was_looked_at)
         })
         .await
     }

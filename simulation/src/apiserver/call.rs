@@ -66,6 +66,8 @@ pub struct Call {
     pub subresource: String,
     /// Whether something is to be stored.
     pub is_write: bool,
+    /// Whether it is only tried.
+    pub is_dry: bool,
     /// The parameters.
     pub query: BTreeMap<String, String>,
     /// What was sent; null without a body.

@@ -10,12 +10,12 @@ pub mod service;
 pub mod store;
 pub mod wire;
 
-mod meta;
+pub(crate) mod meta;
 mod path;
 mod read;
 mod selector;
 mod validate;
-mod verbs;
+pub(crate) mod verbs;
 mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -148,6 +148,19 @@ impl ApiServer {
     /// The newest revision.
     pub fn revision(&self) -> u64 {
         self.lock().store.revision()
+    }
+
+    /// Waits until the store has changed since this revision.
+    pub async fn changed_since(&self, revision: u64) {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.revision() > revision {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// All objects of a resource, such as `pods` or `sessions.berth.dev`, as they are stored, by namespace and name.

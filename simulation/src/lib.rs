@@ -32,8 +32,9 @@
 //! - [`Dice`] is the only randomness. [`Dice::fork`] gives each actor its own, so that one actor's throws do not
 //!   change another's.
 //! - [`entropy`] makes the rest deterministic: hash maps, jitter, and whatever asks the system for random bytes.
-//! - [`kubelet`], [`scheduler`], [`collector`] and [`storage`] are actors: clients like any other, with a `who`, and
-//!   so with a fate. What is to go wrong with a pod is told to the kubelet by a [`kubelet::Plan`].
+//! - [`kubelet`], [`scheduler`], [`collector`] and [`storage`] are actors, each a future to be spawned. They see the store
+//!   as it is, without a watch, so that their reading costs nothing and stands in no log; they write as clients, with a
+//!   `who`, and so with a fate. What is to go wrong with a pod is told to the kubelet by a [`kubelet::Plan`].
 //!
 //! # What is as on a real API server, and what is not
 //!
@@ -41,9 +42,14 @@
 //! no sockets, authorization, priority and fairness, managed fields, server-side apply, webhooks and protobuf. Built-in
 //! kinds have the validation and the defaults that Berth meets, our own kinds those of their definitions, CEL included.
 
+mod actor;
 pub mod apiserver;
 pub mod clock;
+pub mod collector;
 pub mod dice;
+pub mod kubelet;
+pub mod scheduler;
+pub mod storage;
 
 pub use apiserver::ApiServer;
 pub use apiserver::call::{Call, Verb};

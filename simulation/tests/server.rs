@@ -296,7 +296,8 @@ async fn every_fate_leaves_the_store_as_it_says() {
         let (server, client) = server();
         let api: Api<ConfigMap> = Api::namespaced(client, "demo");
         server.set_fate(Arc::new(Befalls(before.clone(), after.clone())));
-        let made = api.create(&PostParams::default(), &map("a", "1"));
+        let (post, wanted) = (PostParams::default(), map("a", "1"));
+        let made = api.create(&post, &wanted);
         let got = match tokio::time::timeout(Duration::from_secs(5), made).await {
             Err(_) => "nothing".to_owned(),
             Ok(Ok(_)) => "made".to_owned(),

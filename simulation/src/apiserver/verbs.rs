@@ -1,7 +1,7 @@
 //! The verbs that write. Owns preconditions, what a request may change, and when a deletion is done; what an object
 //! must look like is `validate`'s.
 
-mod delete;
+pub(crate) mod delete;
 mod prepare;
 mod update;
 

@@ -31,7 +31,8 @@
 //! - [`SimClock`] is the wall clock of one actor: the simulated time plus a skew that can jump.
 //! - [`Dice`] is the only randomness. [`Dice::fork`] gives each actor its own, so that one actor's throws do not
 //!   change another's.
-//! - [`entropy`] makes the rest deterministic: hash maps, jitter, and whatever asks the system for random bytes.
+//! - [`host::enter`] makes the rest of a thread deterministic: hash maps, jitter, and whatever asks the system for random
+//!   bytes or for the time of day.
 //! - [`kubelet`], [`scheduler`], [`collector`] and [`storage`] are actors, each a future to be spawned. They see the store
 //!   as it is, without a watch, so that their reading costs nothing and stands in no log; they write as clients, with a
 //!   `who`, and so with a fate. What is to go wrong with a pod is told to the kubelet by a [`kubelet::Plan`].
@@ -47,6 +48,7 @@ pub mod apiserver;
 pub mod clock;
 pub mod collector;
 pub mod dice;
+pub mod host;
 pub mod kubelet;
 pub mod scheduler;
 pub mod storage;

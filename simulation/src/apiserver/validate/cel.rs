@@ -18,6 +18,9 @@ pub(super) fn holds(rule: &Value, schema: &Value, value: &Value, stands: Option<
     }
     let program = program(text)?;
     let mut context = Context::default();
+    // Of Kubernetes' own functions our rules use this one.
+    let is_ip = |text: Arc<String>| text.parse::<std::net::IpAddr>().is_ok();
+    context.add_function("isIP", is_ip).map_err(|error| error.to_string())?;
     context.add_variable_from_value("self", typed(schema, value));
     if let Some(stands) = stands.filter(|_| compared) {
         context.add_variable_from_value("oldSelf", typed(schema, stands));
@@ -94,6 +97,8 @@ mod tests {
             ("self.p in ['A', 'B']", json!({"p": "B"}), true),
             ("self.at == timestamp('2026-01-01T00:00:00Z')", json!({"at": "2026-01-01T01:00:00+01:00"}), true),
             ("self >= 1 && self <= 65535", json!(70000), false),
+            ("isIP(self) || self.startsWith('a') && !self.contains('..')", json!("192.0.2.1"), true),
+            ("isIP(self) || self.startsWith('a') && !self.contains('..')", json!("a..b"), false),
         ] {
             assert_eq!(check(rule, value.clone(), None).is_ok(), holds, "{rule} of {value}");
         }

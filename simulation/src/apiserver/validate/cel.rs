@@ -1,0 +1,114 @@
+//! Rules in CEL. Owns what a rule is given and what its failure says; the language is a library's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use cel::objects::{Key, Map};
+use cel::{Context, Program, Value as Cel};
+use serde_json::Value;
+
+/// Whether a rule holds for a value of a schema, in place of the one that stands; else what it says.
+///
+/// A rule about what stood holds where nothing stood.
+pub(super) fn holds(rule: &Value, schema: &Value, value: &Value, stands: Option<&Value>) -> Result<(), String> {
+    let text = rule["rule"].as_str().unwrap_or_default();
+    let compared = text.contains("oldSelf");
+    if compared && stands.is_none() {
+        return Ok(());
+    }
+    let program = program(text)?;
+    let mut context = Context::default();
+    // Of Kubernetes' own functions our rules use this one.
+    let is_ip = |text: Arc<String>| text.parse::<std::net::IpAddr>().is_ok();
+    context.add_function("isIP", is_ip).map_err(|error| error.to_string())?;
+    context.add_variable_from_value("self", typed(schema, value));
+    if let Some(stands) = stands.filter(|_| compared) {
+        context.add_variable_from_value("oldSelf", typed(schema, stands));
+    }
+    match program.execute(&context) {
+        Ok(Cel::Bool(true)) => Ok(()),
+        Ok(Cel::Bool(false)) => {
+            Err(rule["message"].as_str().map_or_else(|| format!("failed rule: {text}"), str::to_owned))
+        }
+        Ok(other) => Err(format!("the rule {text} gives no truth: {other:?}")),
+        Err(error) => Err(format!("{error} evaluating rule: {text}")),
+    }
+}
+
+/// The rule, read once for all.
+fn program(text: &str) -> Result<Arc<Program>, String> {
+    static READ: OnceLock<Mutex<BTreeMap<String, Arc<Program>>>> = OnceLock::new();
+    let mut read = READ.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(program) = read.get(text) {
+        return Ok(Arc::clone(program));
+    }
+    let program = Program::compile(text).map_err(|error| format!("the rule {text} cannot be read: {error}"))?;
+    let program = Arc::new(program);
+    read.insert(text.to_owned(), Arc::clone(&program));
+    Ok(program)
+}
+
+/// The value as rules see it: typed by its schema, and without what is null.
+fn typed(schema: &Value, value: &Value) -> Cel {
+    match value {
+        Value::Null => Cel::Null,
+        Value::Bool(truth) => Cel::Bool(*truth),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) if schema["type"] != "number" => Cel::Int(whole),
+            (_, number) => Cel::Float(number.unwrap_or_default()),
+        },
+        Value::String(text) if schema["format"] == "date-time" => chrono::DateTime::parse_from_rfc3339(text)
+            .map_or_else(|_| Cel::String(Arc::new(text.clone())), Cel::Timestamp),
+        Value::String(text) => Cel::String(Arc::new(text.clone())),
+        Value::Array(items) => {
+            Cel::List(Arc::new(items.iter().map(|item| typed(&schema["items"], item)).collect()))
+        }
+        Value::Object(fields) => {
+            let below = |name: &str| schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
+            let known = fields.iter().filter(|(_, value)| !value.is_null());
+            let map: HashMap<Key, Cel> = known
+                .map(|(name, value)| (Key::String(Arc::new(name.clone())), typed(below(name), value)))
+                .collect();
+            Cel::Map(Map { map: Arc::new(map) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(rule: &str, value: Value, stands: Option<Value>) -> Result<(), String> {
+        let schema = json!({"properties": {"at": {"type": "string", "format": "date-time"}}});
+        holds(&json!({"rule": rule, "message": "no"}), &schema, &value, stands.as_ref())
+    }
+
+    #[test]
+    fn rules_of_our_kinds_are_understood() {
+        for (rule, value, holds) in [
+            ("has(self.a) == has(self.b)", json!({}), true),
+            ("has(self.a)", json!({"a": null}), false),
+            ("!self.matches('[\\\\x00-\\\\x1f\\\\x{200b}]')", json!("plain"), true),
+            ("!self.matches('[\\\\x00-\\\\x1f\\\\x{200b}]')", json!("a\u{200b}b"), false),
+            ("self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') && duration(self) <= duration('8760h')", json!("1h30m"), true),
+            ("self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') && duration(self) <= duration('8760h')", json!("8761h"), false),
+            ("timestamp(self) > timestamp('2000-01-01T00:00:00Z')", json!("2026-01-01T00:00:00+02:00"), true),
+            ("self.p in ['A', 'B']", json!({"p": "B"}), true),
+            ("self.at == timestamp('2026-01-01T00:00:00Z')", json!({"at": "2026-01-01T01:00:00+01:00"}), true),
+            ("self >= 1 && self <= 65535", json!(70000), false),
+            ("isIP(self) || self.startsWith('a') && !self.contains('..')", json!("192.0.2.1"), true),
+            ("isIP(self) || self.startsWith('a') && !self.contains('..')", json!("a..b"), false),
+        ] {
+            assert_eq!(check(rule, value.clone(), None).is_ok(), holds, "{rule} of {value}");
+        }
+    }
+
+    #[test]
+    fn a_rule_about_what_stood_holds_where_nothing_stood() {
+        let rule = "self.a == oldSelf.a";
+        assert_eq!(check(rule, json!({"a": 1}), None), Ok(()));
+        assert_eq!(check(rule, json!({"a": 1}), Some(json!({"a": 2}))), Err("no".to_owned()));
+        assert!(check(rule, json!({}), Some(json!({}))).is_err(), "a field that is not there is no truth");
+    }
+}

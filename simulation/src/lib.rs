@@ -52,6 +52,7 @@ pub mod host;
 pub mod kubelet;
 pub mod scheduler;
 pub mod storage;
+pub mod trial;
 
 pub use apiserver::ApiServer;
 pub use apiserver::call::{Call, Verb};

@@ -11,7 +11,7 @@ use tower::util::MapRequestLayer;
 
 use crate::admin;
 use crate::clock::Clock;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, patience};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::settings::Settings;
@@ -56,7 +56,7 @@ pub async fn connect(metrics: &Metrics) -> anyhow::Result<Client> {
         request
     });
     let builder = ClientBuilder::try_from(config).context("cannot set up the connection to the API server")?;
-    Ok(builder.with_layer(&counting).build())
+    Ok(builder.with_layer(&patience::layer()).with_layer(&counting).build())
 }
 
 /// Serves health and metrics; returns when one of them cannot be served any more.

@@ -10,6 +10,7 @@ pub mod health;
 pub mod lease;
 pub mod memory;
 pub mod observe;
+pub mod patience;
 pub mod publish;
 pub mod unreadable;
 pub mod watch;

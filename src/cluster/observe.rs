@@ -13,19 +13,19 @@ use super::error::{CallError, bounded, optional};
 use crate::api::condition::{self, Type};
 use crate::api::session::Phase;
 use crate::api::time::{Instant, from_wire};
-use crate::api::{Session, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
+use crate::api::{SESSION_FINALIZER, Session, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::admission::{self, Rival};
 use crate::plan::pod::belongs;
 use crate::plan::policy::PolicySource;
 use crate::plan::session::World;
 use crate::plan::workspace::{self, LastEnd};
-use crate::plan::{phase, template};
+use crate::plan::{name, phase, template};
 
 /// What the API server said where the caches were not evidence enough.
 #[derive(Default)]
 pub struct Evidence {
     instance_gone: bool,
-    /// The instance's pod, which the watch does not see because somebody took its labels.
+    /// The session's pod, which the watch does not see because somebody took its labels.
     unlabelled: Option<Arc<Pod>>,
     volume_holder: Option<String>,
     workspace_unread: Option<String>,
@@ -39,7 +39,9 @@ pub async fn evidence(cluster: &Cluster, session: &Session) -> Result<Evidence, 
     let mut evidence = Evidence::default();
     let ended = session.status.as_ref().is_some_and(|status| status.ended_at.is_some());
     if ended {
-        return Ok(evidence);
+        // Until it was let go of, its pod may be left.
+        let held = session.finalizers().iter().any(|finalizer| finalizer == SESSION_FINALIZER);
+        return if held { unlabelled(cluster, session, evidence).await } else { Ok(evidence) };
     }
     evidence.workspace_unread = workspace_unread(cluster, session).await?;
     let Some(status) = &session.status else { return volume_evidence(cluster, session, evidence).await };
@@ -57,8 +59,22 @@ pub async fn evidence(cluster: &Cluster, session: &Session) -> Result<Evidence, 
             Ok(evidence)
         }
         (None, None | Some(Phase::Pending)) => volume_evidence(cluster, session, evidence).await,
-        (None, Some(_)) => Ok(evidence),
+        (None, Some(_)) => unlabelled(cluster, session, evidence).await,
     }
+}
+
+/// The session's pod where the watch shows none: it was not made yet, it has gone, or somebody took its labels. Its name
+/// follows from the session.
+async fn unlabelled(cluster: &Cluster, session: &Session, evidence: Evidence) -> Result<Evidence, CallError> {
+    let (namespace, uid) = (session.namespace().unwrap_or_default(), session.uid().unwrap_or_default());
+    let workspace = cluster.stores.workspaces.get(&namespace, session.spec.workspace_ref.name.as_str());
+    let has_pods = workspace.is_none_or(|workspace| workspace.spec.endpoint.is_none());
+    if !has_pods || !cluster.stores.pods.under(&uid).is_empty() {
+        return Ok(evidence);
+    }
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &namespace);
+    let pod = optional(api.get(&name::pod(&session.name_any(), &uid))).await?;
+    Ok(Evidence { unlabelled: pod.filter(|pod| belongs(pod, &uid)).map(Arc::new), ..evidence })
 }
 
 /// Why the Workspace that the session was launched from is not known although it stands: one that cannot be read

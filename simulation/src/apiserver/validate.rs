@@ -8,7 +8,7 @@ mod schema;
 use serde_json::{Value, json};
 
 use super::call::Call;
-use super::meta::{is_going, finalizers, set_top, text};
+use super::meta::{finalizers, is_going, set_top, text};
 use super::refusal::{Cause, Refusal};
 
 /// An object that was understood.
@@ -31,12 +31,18 @@ pub(super) fn decode(call: &Call, body: &Value) -> Result<Accepted, Refusal> {
         said == wanted || (said.is_empty() && !kind.is_custom())
     };
     if !is("kind", &kind.kind) || !is("apiVersion", &kind.api_version()) {
-        let words = format!("the object provided is unrecognized (must be of type {}): its kind is {} {}", kind.kind, body["apiVersion"], body["kind"]);
+        let words = format!(
+            "the object provided is unrecognized (must be of type {}): its kind is {} {}",
+            kind.kind, body["apiVersion"], body["kind"]
+        );
         return Err(Refusal::bad_request(words));
     }
     let mut object = match kind.decode {
         Some(decode) => decode(body).map_err(|error| {
-            Refusal::bad_request(format!("{} in version {:?} cannot be handled as a {}: {error}", kind.kind, kind.version, kind.kind))
+            Refusal::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: {error}",
+                kind.kind, kind.version, kind.kind
+            ))
         })?,
         None => body.clone(),
     };
@@ -57,7 +63,10 @@ fn metadata(call: &Call, object: &mut Value) -> Result<(), Refusal> {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     let unreadable = |error: serde_json::Error| {
         let kind = &call.kind;
-        Refusal::bad_request(format!("{} in version {:?} cannot be handled as a {}: {error}", kind.kind, kind.version, kind.kind))
+        Refusal::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {error}",
+            kind.kind, kind.version, kind.kind
+        ))
     };
     let read: ObjectMeta = match object.get("metadata") {
         None | Some(Value::Null) => ObjectMeta::default(),
@@ -92,7 +101,9 @@ pub(super) fn updated(call: &Call, stands: &Value, object: &Value) -> Result<(),
         causes.push(Cause {
             reason: "FieldValueForbidden",
             field: "metadata.finalizers".to_owned(),
-            message: format!("Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {new:?}"),
+            message: format!(
+                "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {new:?}"
+            ),
         });
     }
     match &call.kind.schema {

@@ -4,14 +4,18 @@
 use std::time::Duration;
 
 use berth::clock::Clock;
+use berth::cluster::patience;
 use berth::metrics::Metrics;
 use berth::operator::Operator;
 use chrono::TimeDelta;
+use kube::Client;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
+use tower::Layer;
 
 use super::faults::{Faults, OPERATOR};
+use crate::apiserver::service::Front;
 use crate::{ApiServer, Dice, SimClock};
 
 /// The namespace of the operators' lease.
@@ -50,11 +54,6 @@ impl Place {
         }
     }
 
-    /// Whether the wall clock of this place can be trusted: properties about times hold only then.
-    pub fn is_on_time(&self) -> bool {
-        !self.jumps
-    }
-
     /// Keeps an operator running for ever.
     pub async fn run(self) {
         let mut count = 0_u64;
@@ -73,7 +72,8 @@ impl Place {
         let identity = if self.renamed { format!("{}-{count}", self.name) } else { self.name.clone() };
         let clock = self.clock.clone();
         let clock = Clock::of(move || clock.now());
-        let client = self.server.client(who);
+        // As the real one is made, on the real connection.
+        let client = Client::new(patience::layer().layer(Front::new(self.server.clone(), who)), "default");
         let operator = Operator::new(client, clock, Metrics::default(), &identity, NAMESPACE, Vec::new());
         let (stop, stopped) = watch::channel(false);
         let mut running = AbortOnDropHandle::new(tokio::spawn(operator.run(stopped)));

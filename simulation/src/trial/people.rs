@@ -80,7 +80,10 @@ impl People {
             92..94 => self.delete("sessionpolicies").await,
             94..96 => self.change("sessions", &json!({ "metadata": { "finalizers": [] } })).await,
             96..97 => {
-                let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases/berth-operator", super::operators::NAMESPACE);
+                let lease = format!(
+                    "/apis/coordination.k8s.io/v1/namespaces/{}/leases/berth-operator",
+                    super::operators::NAMESPACE
+                );
                 self.send("DELETE", &lease, &json!({})).await;
             }
             _ => {}

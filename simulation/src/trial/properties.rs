@@ -196,7 +196,8 @@ pub fn settled(server: &ApiServer, broken: &mut Broken) {
         if observed != session.pointer("/metadata/generation") && !has_ended(session) {
             broken.note(format!("{name}: its last change was not observed: {observed:?}"));
         }
-        let ends = text(session, "/spec/desiredState") != "Connected" || session.pointer("/status/endRequest").is_some();
+        let ends =
+            text(session, "/spec/desiredState") != "Connected" || session.pointer("/status/endRequest").is_some();
         if (ends || is_going(session)) && !has_ended(session) {
             broken.note(format!("{name} was to end and is {phase}"));
         }
@@ -236,9 +237,8 @@ pub fn settled(server: &ApiServer, broken: &mut Broken) {
 fn slots(server: &ApiServer, sessions: &[std::sync::Arc<Value>], broken: &mut Broken) {
     for workspace in server.objects("workspaces.berth.dev") {
         let name = text(&workspace, "/metadata/name");
-        let here = |session: &&std::sync::Arc<Value>| {
-            text(session, "/spec/workspaceRef/name") == name && !has_ended(session)
-        };
+        let here =
+            |session: &&std::sync::Arc<Value>| text(session, "/spec/workspaceRef/name") == name && !has_ended(session);
         let (waiting, holding): (Vec<_>, Vec<_>) =
             sessions.iter().filter(here).partition(|session| text(session, "/status/phase") == "Pending");
         let most = workspace["spec"]["maxSessions"].as_u64().unwrap_or(1);

@@ -95,7 +95,13 @@ fn pod(pod: &mut Value) {
         drop_field(&mut pod["spec"], field);
     }
     // The tolerations of admission, 300 s for a node that is not ready or not reached.
-    let own: Vec<Value> = pod["spec"]["tolerations"].as_array().into_iter().flatten().filter(|it| it["tolerationSeconds"] != 300).cloned().collect();
+    let own: Vec<Value> = pod["spec"]["tolerations"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|it| it["tolerationSeconds"] != 300)
+        .cloned()
+        .collect();
     drop_field(&mut pod["spec"], "tolerations");
     if !own.is_empty() {
         pod["spec"]["tolerations"] = json!(own);
@@ -105,7 +111,12 @@ fn pod(pod: &mut Value) {
 /// A status by its code, its reason and the fields of its causes; messages may differ.
 fn status(status: &Value) -> Value {
     let details = &status["details"];
-    let mut causes: Vec<String> = details["causes"].as_array().into_iter().flatten().map(|cause| format!("{} {}", cause["reason"], cause["field"])).collect();
+    let mut causes: Vec<String> = details["causes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|cause| format!("{} {}", cause["reason"], cause["field"]))
+        .collect();
     causes.sort();
     causes.dedup();
     let mut about = Map::new();
@@ -122,11 +133,15 @@ pub fn difference(one: &Value, other: &Value, path: &str) -> Vec<String> {
             let mut keys: Vec<&String> = first.keys().chain(second.keys()).collect();
             keys.sort();
             keys.dedup();
-            keys.into_iter().flat_map(|key| optional(first.get(key), second.get(key), &format!("{path}.{key}"))).collect()
+            keys.into_iter()
+                .flat_map(|key| optional(first.get(key), second.get(key), &format!("{path}.{key}")))
+                .collect()
         }
         (Value::Array(first), Value::Array(second)) => {
             let longest = first.len().max(second.len());
-            (0..longest).flat_map(|index| optional(first.get(index), second.get(index), &format!("{path}[{index}]"))).collect()
+            (0..longest)
+                .flat_map(|index| optional(first.get(index), second.get(index), &format!("{path}[{index}]")))
+                .collect()
         }
         (one, other) if one == other => Vec::new(),
         (one, other) => vec![format!("{path}: {one}, {other}")],

@@ -56,7 +56,8 @@ pub(super) fn one(state: &mut State, call: &Call) -> Result<(u16, Value), Refusa
         if !call.kind.group.is_empty() {
             details["group"] = json!(call.kind.group);
         }
-        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
         return Ok((200, if call.kind.returns_deleted { outgoing(call, &last) } else { status }));
     };
     Ok((200, outgoing(call, &after)))
@@ -81,7 +82,10 @@ pub(super) fn many(state: &mut State, call: &Call) -> Result<(u16, Value), Refus
     let items: Vec<Value> = found.iter().map(|(_, object)| outgoing(call, object)).collect();
     let revision = state.store.revision().to_string();
     let kind = format!("{}List", call.kind.kind);
-    Ok((200, json!({"kind": kind, "apiVersion": call.kind.api_version(), "metadata": {"resourceVersion": revision}, "items": items})))
+    Ok((
+        200,
+        json!({"kind": kind, "apiVersion": call.kind.api_version(), "metadata": {"resourceVersion": revision}, "items": items}),
+    ))
 }
 
 fn preconditions(key: &Key, stands: &Value, wish: &Wish) -> Result<(), Refusal> {

@@ -48,11 +48,17 @@ pub(super) fn patch(state: &mut State, call: &Call) -> Result<(u16, Value), Refu
             let patch: json_patch::Patch = serde_json::from_value(Value::clone(&call.body))
                 .map_err(|error| Refusal::bad_request(error.to_string()))?;
             json_patch::patch(&mut wanted, &patch).map_err(|error| {
-                Refusal::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {error}"))
+                Refusal::new(
+                    422,
+                    "Invalid",
+                    format!("the server rejected our request due to an error in our request: {error}"),
+                )
             })?;
         }
         other => {
-            let words = format!("the body of the request was in an unknown format - accepted media types include: {JSON_PATCH}, {MERGE_PATCH}; not {other}");
+            let words = format!(
+                "the body of the request was in an unknown format - accepted media types include: {JSON_PATCH}, {MERGE_PATCH}; not {other}"
+            );
             return Err(Refusal::new(415, "UnsupportedMediaType", words));
         }
     }
@@ -93,7 +99,16 @@ fn store(state: &mut State, call: &Call, stands: &Arc<Value>, wanted: Value) -> 
         _ => return Err(Refusal::conflict(&resource, &call.name, CHANGED)),
     }
     let mut object = allowed(call, stands, wanted);
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace", "resourceVersion", "generateName"] {
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "namespace",
+        "resourceVersion",
+        "generateName",
+    ] {
         set(&mut object, field, stands["metadata"][field].clone());
     }
     set(&mut object, "managedFields", Value::Null);
@@ -188,7 +203,10 @@ pub(super) fn bind(state: &mut State, call: &Call) -> Result<(u16, Value), Refus
     let mut object = Value::clone(&stands);
     object["spec"]["nodeName"] = call.body["target"]["name"].clone();
     let now = stamp(state);
-    prepare::condition(&mut object, &json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}));
+    prepare::condition(
+        &mut object,
+        &json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}),
+    );
     if !call.is_dry {
         state.store.put(&key, object);
     }

@@ -8,6 +8,7 @@ mod chart;
 mod cluster;
 mod compile;
 mod demo;
+mod docs;
 mod generate;
 mod images;
 mod install;
@@ -53,6 +54,8 @@ enum Command {
     Bench(bench::Args),
     /// Write the files that are made from the code: crds/ and tables in docs/
     Generate,
+    /// Run every command of the documentation, and compare what it prints with what the pages show
+    Docs(docs::Args),
     /// Run everything that a change must pass, as CI does
     Test(test::Args),
 }
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Install => install::main().map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::main(&args),
         Command::Generate => generate::run().map(|()| ExitCode::SUCCESS),
+        Command::Docs(args) => docs::main(&args),
         Command::Test(args) => test::main(&args),
     };
     match result {

@@ -68,7 +68,8 @@ impl Job {
     }
 
     fn changes_installation(&self) -> bool {
-        self.script.commands.iter().any(|command| CHANGES.iter().any(|it| command.text.contains(it)))
+        let changes = |text: &str| CHANGES.iter().any(|it| text.contains(it)) && !text.contains("--dry-run");
+        self.script.commands.iter().any(|command| changes(&command.text))
     }
 
     /// How many commands of the page itself there are.

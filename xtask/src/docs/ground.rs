@@ -16,12 +16,14 @@ const LIMIT: &str = "240";
 const FOLDERS: [&str; 5] = ["charts", "crds", "examples", "images", "testbed"];
 
 /// The shell's own part. Each command is a file that the shell reads, so that variables, folders and what runs behind it
-/// stay; `afterwards` is for pages that make what is not in their namespace.
+/// stay. Two words are for markers: `afterwards` takes away at the page's end what is not in its namespace, `found` is a grep
+/// that may find nothing.
 const SHELL: &str = r#"
 set -o pipefail
 steps=$1
 cleanup=:
 afterwards() { cleanup="$*; $cleanup"; }
+found() { grep "$@" || [ $? = 1 ]; }
 settle() { local running; running=$(jobs -p); [ -z "$running" ] || { kill $running; wait; } 2>/dev/null; }
 trap 'settle; eval "$cleanup" >"$steps/afterwards" 2>&1' EXIT
 failed() { echo "$2" >"$steps/$1.code"; exit 1; }

@@ -36,8 +36,9 @@ impl Marker {
         let (word, text) = comment.split_once(':').with_context(|| format!("`{}` is no marker", comment.trim()))?;
         let (word, text) = (word.trim(), text.trim().to_owned());
         let pair = || {
-            let (old, new) = text.split_once(" => ").with_context(|| format!("write `{word}: OLD => NEW`"))?;
-            Ok::<_, anyhow::Error>((old.trim().to_owned(), new.trim().to_owned()))
+            let (old, new) = text.split_once("=>").with_context(|| format!("write `{word}: OLD => NEW`"))?;
+            ensure!(!old.trim().is_empty(), "write `{word}: OLD => NEW`");
+            Ok((old.trim().to_owned(), new.trim().to_owned()))
         };
         ensure!(!text.is_empty(), "`{word}:` says nothing");
         Ok(match word {
@@ -61,6 +62,7 @@ mod tests {
     fn each_word_is_understood() {
         assert_eq!(Marker::parse(" not run: needs Docker ").unwrap(), Marker::NotRun("needs Docker".into()));
         assert_eq!(Marker::parse("run with: A => B c").unwrap(), Marker::With("A".into(), "B c".into()));
+        assert_eq!(Marker::parse("run with: -w => ").unwrap(), Marker::With("-w".into(), String::new()));
         assert_eq!(Marker::parse("run all with: A => $b").unwrap(), Marker::AllWith("A".into(), "$b".into()));
         assert_eq!(Marker::parse("before:\n  a\n  b\n").unwrap(), Marker::Before("a\n  b".into()));
         assert_eq!(Marker::parse("then: a: b").unwrap(), Marker::Then("a: b".into()));
@@ -70,7 +72,9 @@ mod tests {
 
     #[test]
     fn a_marker_that_says_nothing_is_an_error() {
-        for wrong in ["not run:", "not run: ", "run with: A", "exits: x", "skip: it", "matrix", "file:"] {
+        for wrong in
+            ["not run:", "not run: ", "run with: A", "run with: => B", "exits: x", "skip: it", "matrix", "file:"]
+        {
             assert!(Marker::parse(wrong).is_err(), "{wrong}");
         }
         assert!(Marker::is_meant(" not run:") && !Marker::is_meant(" matrix ") && !Marker::is_meant("Made from: x"));

@@ -85,9 +85,10 @@ impl Script {
     ) -> Result<Option<std::ops::Range<usize>>> {
         let mut filled = Filled { namespace, places, own: Vec::new() };
         for marker in &block.markers {
+            let place = |old, new| (filled.own_namespace(old), filled.own_namespace(new), false);
             match marker {
-                Marker::With(old, new) => filled.own.push((old.clone(), new.clone(), false)),
-                Marker::AllWith(old, new) => filled.places.push((old.clone(), new.clone(), false)),
+                Marker::With(old, new) => filled.own.push(place(old, new)),
+                Marker::AllWith(old, new) => filled.places.push(place(old, new)),
                 Marker::Before(_) | Marker::Then(_) | Marker::NotRun(_) | Marker::Exits(_) | Marker::File(_) => {}
             }
         }
@@ -100,7 +101,9 @@ impl Script {
         let file =
             block.markers.iter().find_map(|m| if let Marker::File(name) = m { Some(name.as_str()) } else { None });
         let text = block.lines.join("\n");
-        match (file, kind(&block.language)?) {
+        let kind = if file.is_some() { Kind::Text } else { kind(&block.language)? };
+        let console = matches!(kind, Kind::Console);
+        match (file, kind) {
             (Some(name), _) => self.push(block.line, here_document(&format!("cat > {name}"), &filled.in_place(&text))),
             (None, Kind::Objects) => {
                 ensure!(text.contains("apiVersion:"), "these are no objects: say `file:`, or `not run:` and why");
@@ -136,7 +139,7 @@ impl Script {
         if let Some((old, ..)) = filled.own.iter().find(|(.., used)| !used) {
             bail!("`run with: {old}` meets nothing");
         }
-        Ok((!matches!(kind(&block.language)?, Kind::Console)).then_some(all))
+        Ok((!console).then_some(all))
     }
 
     fn push(&mut self, line: usize, text: String) {
@@ -250,13 +253,17 @@ struct Filled<'a> {
 }
 
 impl Filled<'_> {
+    fn own_namespace(&self, text: &str) -> String {
+        word(&word(text, "demo", self.namespace), "NAMESPACE", self.namespace)
+    }
+
     fn in_place(&mut self, text: &str) -> String {
-        let mut text = text.to_owned();
+        let mut text = self.own_namespace(text);
         for (old, new, used) in self.own.iter_mut().chain(self.places.iter_mut()) {
             *used |= text.contains(old.as_str());
             text = text.replace(old.as_str(), new);
         }
-        word(&word(&text, "demo", self.namespace), "NAMESPACE", self.namespace)
+        text
     }
 }
 

@@ -161,7 +161,7 @@ fn play(shared: &Shared, namespace: &str, folder: &Path, script: &Script) -> Res
         printed: word(&read(index, "out").unwrap_or_default(), namespace, "demo"),
     };
     let outcomes: Vec<Outcome> = (0..script.commands.len()).map(outcome).collect();
-    if outcomes.iter().all(|outcome| outcome.code.is_some()) {
+    if outcomes.iter().zip(&script.commands).all(|(outcome, command)| outcome.code == Some(command.exits)) {
         whole?;
     }
     Ok(outcomes)

@@ -109,19 +109,23 @@ fn check(cache: &Cache, jobs: Vec<Job>, write: bool) -> Result<()> {
     let layout = Layout::new(cache)?;
     install::leader(&layout).context("Berth is to be installed: cargo xtask install")?;
     let shared = shared(cache, layout)?;
-    step("docs: what an earlier run left is removed", || shared.sweep())?;
     let (last, mut first): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(Job::changes_installation);
+    let prepared = if last.is_empty() { None } else { Some(install::prepare(cache)?) };
+    // Nobody takes the cluster or Berth away meanwhile, and no second run the namespaces of this one.
+    let lock = cache.lock("docs")?;
+    step("docs: what an earlier run left is removed", || shared.sweep())?;
     // The long ones first, so that none is waited for alone.
     first.sort_by_key(|job| std::cmp::Reverse(job.count()));
     let mut wrong = together(&shared, &first, write);
-    if !last.is_empty() {
-        let prepared = install::prepare(cache)?;
-        let lock = cache.lock("docs")?;
-        wrong.extend(last.iter().flat_map(|job| one(&shared, job, write)));
+    wrong.extend(last.iter().flat_map(|job| one(&shared, job, write)));
+    let restored = prepared.map_or(Ok(()), |prepared| {
         cluster::up(cache, &lock, &UpArgs::default())?;
-        install::install(cache, &lock, &prepared)?;
-    }
+        install::install(cache, &lock, &prepared)
+    });
     step("docs: what the pages made is gone", || shared.sweep())?;
+    if let Err(error) = restored {
+        wrong.push(format!("Berth is not installed as it was: {error:#}"));
+    }
     let all = || first.iter().chain(&last);
     let not_run: usize = all().map(|job| job.script.not_run.len()).sum();
     let run: usize = all().map(Job::count).sum();
@@ -170,14 +174,13 @@ fn together(shared: &Shared, jobs: &[Job], write: bool) -> Vec<String> {
 
 /// Runs a page; what is wrong with it.
 fn one(shared: &Shared, job: &Job, write: bool) -> Vec<String> {
+    if job.script.commands.is_empty() {
+        return Vec::new();
+    }
     let begun = Instant::now();
-    let wrong = if job.script.commands.is_empty() {
-        Vec::new()
-    } else {
-        ground::run(shared, &job.namespace, &job.script)
-            .and_then(|outcomes| judge(shared, job, &outcomes, write))
-            .unwrap_or_else(|error| vec![format!("{}: {error:#}", job.page.path)])
-    };
+    let wrong = ground::run(shared, &job.namespace, &job.script)
+        .and_then(|outcomes| judge(shared, job, &outcomes, write))
+        .unwrap_or_else(|error| vec![format!("{}: {error:#}", job.page.path)]);
     let end = if wrong.is_empty() { "" } else { ", FAILED" };
     eprintln!("{}: {} run ({:.1} s){end}", job.page.path, job.count(), begun.elapsed().as_secs_f32());
     wrong

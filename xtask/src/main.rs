@@ -1,4 +1,5 @@
-//! What Berth's developers run: the test cluster, the images, the demo, the tests and the benchmarks.
+//! What Berth's developers run: the test cluster, the images, the demo, the tests, the documentation's commands and the
+//! benchmarks.
 //!
 //! This file owns the command line alone; each subcommand lives in its own module.
 
@@ -31,6 +32,7 @@ use std::process::ExitCode;
   eval \"$(cargo xtask cluster env)\"           kubectl and helm for this shell
   cargo xtask cluster down                    everything gone but the caches
   cargo xtask images load                     images built if need be, and brought to the node
+  cargo xtask docs                            every command of the documentation
   cargo xtask test                            everything that a change must pass
 
 Caches and the cluster's state live under $BERTH_CACHE (default: $XDG_CACHE_HOME/berth or ~/.cache/berth)."

@@ -61,6 +61,8 @@ impl Page {
                 blocks.push(block);
             } else if !markers.is_empty() {
                 bail!("{}: {:?} belongs directly above a block", here(), markers[0]);
+            } else if line.starts_with("    ") && at > 0 && lines[at - 1].trim().is_empty() {
+                bail!("{}: write a fenced block, which says what it is", here());
             } else {
                 at += 1;
             }
@@ -150,6 +152,7 @@ mod tests {
             ("~~~sh\na\n~~~\n", "another fence"),
             ("````sh\na\n````\n", "another fence"),
             ("<!-- not run: x\n", "no end of the comment"),
+            ("as in\n\n    kubectl get pods\n", "a block by its indentation"),
         ] {
             assert!(Page::parse("a.md", wrong).is_err(), "{why}");
         }

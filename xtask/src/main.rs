@@ -1,4 +1,5 @@
-//! What Berth's developers run: the test cluster, the images, the demo, the tests and the benchmarks.
+//! What Berth's developers run: the test cluster, the images, the demo, the tests, the documentation's commands and the
+//! benchmarks.
 //!
 //! This file owns the command line alone; each subcommand lives in its own module.
 
@@ -8,6 +9,7 @@ mod chart;
 mod cluster;
 mod compile;
 mod demo;
+mod docs;
 mod generate;
 mod images;
 mod install;
@@ -30,6 +32,7 @@ use std::process::ExitCode;
   eval \"$(cargo xtask cluster env)\"           kubectl and helm for this shell
   cargo xtask cluster down                    everything gone but the caches
   cargo xtask images load                     images built if need be, and brought to the node
+  cargo xtask docs                            every command of the documentation
   cargo xtask test                            everything that a change must pass
 
 Caches and the cluster's state live under $BERTH_CACHE (default: $XDG_CACHE_HOME/berth or ~/.cache/berth)."
@@ -53,6 +56,8 @@ enum Command {
     Bench(bench::Args),
     /// Write the files that are made from the code: crds/ and tables in docs/
     Generate,
+    /// Run every command of the documentation, and compare what it prints with what the pages show
+    Docs(docs::Args),
     /// Run everything that a change must pass, as CI does
     Test(test::Args),
 }
@@ -66,6 +71,7 @@ fn main() -> ExitCode {
         Command::Install => install::main().map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::main(&args),
         Command::Generate => generate::run().map(|()| ExitCode::SUCCESS),
+        Command::Docs(args) => docs::main(&args),
         Command::Test(args) => test::main(&args),
     };
     match result {

@@ -4,6 +4,7 @@
 use crate::cache::Cache;
 use crate::chart;
 use crate::compile;
+use crate::docs;
 use crate::monitoring;
 use crate::run::Run;
 use anyhow::{Result, bail};
@@ -57,7 +58,7 @@ struct Runner {
     this: PathBuf,
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     Step { name: "format", about: "rustfmt", cluster: false, run: |c| c.cargo(["fmt", "--all", "--check"]) },
     Step { name: "clippy", about: "lints, as errors", cluster: false, run: clippy },
     Step { name: "deny", about: "licences, sources, bans, advisories", cluster: false, run: deny },
@@ -105,6 +106,12 @@ const STEPS: [Step; 14] = [
         about: "a real Prometheus: the dashboard's queries and the rules",
         cluster: true,
         run: |c| monitoring::check(&c.cache).map(|()| Outcome::Passed),
+    },
+    Step {
+        name: "docs",
+        about: "every command of every page, and what it prints",
+        cluster: true,
+        run: |c| docs::check_all(&c.cache).map(|()| Outcome::Passed),
     },
     Step {
         name: "disruption",

@@ -1,5 +1,7 @@
 //! The chart: what in it is made from elsewhere, and the checks that need no cluster. Owns which files those are and
-//! with which tools they are made; the chart itself lies in `charts/berth`.
+//! with which tools they are made; the chart itself lies in `charts/berth`. What kinds of objects take is `schemas`'.
+
+mod schemas;
 
 use crate::cache::Cache;
 use crate::cluster::tools::{HELM, HELM_DOCS, HELM_UNITTEST, PROMTOOL};
@@ -11,6 +13,9 @@ use std::path::PathBuf;
 
 /// What the release is called, and where it goes, in the golden renders as on a cluster.
 const RELEASE: [&str; 4] = ["berth", ".", "--namespace", "berth-system"];
+
+/// Our kinds, by the names of their files.
+const KINDS: [&str; 3] = ["sessionpolicies", "sessions", "workspaces"];
 
 /// A file that is made, with what it is to hold.
 struct Made {
@@ -53,6 +58,15 @@ pub fn check(cache: &Cache) -> Result<()> {
         }
         Ok(())
     })?;
+    let examples = compile::root().join("examples");
+    let golden = folder().join("golden");
+    step("chart and examples: every object by the schema of its kind", || {
+        // The folder gitops has other projects' kinds too.
+        let named = fs::read_dir(&examples)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        let files = named.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+        let paths: Vec<PathBuf> = files.chain([examples.join("sessions"), golden]).collect();
+        schemas::check(cache, &paths)
+    })?;
     let unit = HELM_UNITTEST.ensure(cache)?;
     step("chart: unit tests", || Run::new(&unit).dir(&chart).args(["--color=false", "."]).quiet())?;
     let promtool = PROMTOOL.ensure(cache)?;
@@ -90,15 +104,18 @@ fn values() -> Result<Vec<PathBuf>> {
 
 /// The CRDs as templates: each is its file in `crds/`, with the annotations and labels of the release.
 fn crds() -> Result<Vec<Made>> {
-    let crds = compile::root().join("crds");
     let mut made = Vec::new();
-    for kind in ["sessionpolicies", "sessions", "workspaces"] {
-        let path = crds.join(format!("{kind}.yaml"));
+    for (kind, path) in KINDS.into_iter().zip(crd_files()) {
         let crd = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let text = as_template(&crd).with_context(|| format!("{} has no metadata", path.display()))?;
         made.push(Made { path: folder().join("templates").join(format!("crd-{kind}.yaml")), text });
     }
     Ok(made)
+}
+
+/// The files of our CRDs, in the order of [`KINDS`].
+fn crd_files() -> Vec<PathBuf> {
+    KINDS.map(|kind| compile::root().join("crds").join(format!("{kind}.yaml"))).to_vec()
 }
 
 fn as_template(crd: &str) -> Option<String> {

@@ -265,7 +265,7 @@ fn tag(context: &Path, recipe: &str) -> Result<String> {
 }
 
 /// The first twelve digits of a text's digest: short enough to read, long enough never to meet another.
-fn short_digest(text: &str) -> Result<String> {
+pub fn short_digest(text: &str) -> Result<String> {
     let digest = Run::new("sha256sum").input(text).output()?;
     Ok(digest.chars().take(12).collect())
 }

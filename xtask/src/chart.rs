@@ -6,10 +6,12 @@ mod schemas;
 use crate::cache::Cache;
 use crate::cluster::tools::{HELM, HELM_DOCS, HELM_UNITTEST, PROMTOOL};
 use crate::compile;
+use crate::release::Source;
 use crate::run::{Run, step};
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the release is called, and where it goes, in the golden renders as on a cluster.
 const RELEASE: [&str; 4] = ["berth", ".", "--namespace", "berth-system"];
@@ -162,6 +164,39 @@ fn versions_agree() -> Result<()> {
     Ok(())
 }
 
+/// Packs the chart for a release. What it is made of and when stands in its annotations, which a registry takes over.
+pub fn package(cache: &Cache, source: &Source, out: &Path) -> Result<PathBuf> {
+    versions_agree()?;
+    let scratch = out.join(".chart");
+    Run::new("cp").args(["-r", "--no-target-directory"]).arg(folder()).arg(&scratch).quiet()?;
+    let file = scratch.join("Chart.yaml");
+    let text = annotated(&fs::read_to_string(&file)?, &source.origin()).context("Chart.yaml has no annotations")?;
+    fs::write(&file, text)?;
+    // Helm gives every file this time.
+    let helm = Run::new(HELM.ensure(cache)?).env("SOURCE_DATE_EPOCH", source.epoch.to_string());
+    helm.arg("package").arg(&scratch).arg("--destination").arg(out).quiet()?;
+    fs::remove_dir_all(&scratch)?;
+    Ok(out.join(format!("berth-{}.tgz", source.version)))
+}
+
+/// A chart's file with more annotations.
+fn annotated(text: &str, annotations: &[(String, String)]) -> Option<String> {
+    let (head, rest) = text.split_once("\nannotations:\n")?;
+    let lines: String = annotations.iter().map(|(key, value)| format!("  {key}: {}\n", json!(value))).collect();
+    Some(format!("{head}\nannotations:\n{lines}{rest}"))
+}
+
+/// Writes the CRDs as one file, for those who apply them by hand.
+pub fn one_file_of_crds(source: &Source, out: &Path) -> Result<PathBuf> {
+    let mut all = String::new();
+    for crd in crd_files() {
+        all.push_str(&fs::read_to_string(&crd).with_context(|| format!("cannot read {}", crd.display()))?);
+    }
+    let path = out.join(format!("berth-crds-{}.yaml", source.version));
+    fs::write(&path, all).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
 /// Installs the chart, or brings an older release to it; returns when what it installs is ready.
 pub fn install(cache: &Cache, kubeconfig: &str, namespace: &str, image: &str) -> Result<()> {
     let (repository, tag) = image.rsplit_once(':').context("an image is a name and a tag")?;
@@ -178,6 +213,15 @@ pub fn install(cache: &Cache, kubeconfig: &str, namespace: &str, image: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn annotations_are_added_to_those_that_the_chart_has() {
+        let added = [("org.opencontainers.image.revision".to_owned(), "0123".to_owned())];
+        let made = annotated("name: berth\nannotations:\n  a/b: c\n", &added);
+        let expected = "name: berth\nannotations:\n  org.opencontainers.image.revision: \"0123\"\n  a/b: c\n";
+        assert_eq!(made.as_deref(), Some(expected));
+        assert_eq!(annotated("name: berth\n", &added), None);
+    }
 
     #[test]
     fn a_crd_becomes_a_template_that_renders_to_itself() {

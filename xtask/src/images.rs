@@ -149,6 +149,44 @@ pub fn load(cache: &Cache, _lock: &Lock, built: &Built) -> Result<()> {
     cluster::load_image(&Layout::new(cache)?, &built.archive)
 }
 
+/// Makes Debian's base images anew, with today's packages.
+pub fn fresh_bases(cache: &Cache) -> Result<()> {
+    let _lock = store::lock(cache)?;
+    let store = Store::open(cache)?;
+    [Base::Bookworm, Base::Trixie].into_iter().try_for_each(|base| base::ensure(&store, cache, base, true))
+}
+
+/// Builds an image for a release, from the start, with these labels and this program, and no other time than the commit's.
+/// The archive has it under one name; what other builds have made stays as it is.
+pub fn release(
+    cache: &Cache,
+    image: Image,
+    binary: Option<&Path>,
+    labels: &[(String, String)],
+    epoch: u64,
+    name: &str,
+    archive: &Path,
+) -> Result<()> {
+    let _lock = store::lock(cache)?;
+    let context = store::work(cache).join(format!("release-{}", image.name()));
+    copy_context(image, binary, &context)?;
+    let store = Store::open(cache)?;
+    base::ensure(&store, cache, image.base(), false)?;
+    let local = format!("localhost/release-{name}");
+    step(&format!("release: the image {}", image.name()), || {
+        let labels = labels.iter().map(|(key, value)| format!("--label={key}={value}"));
+        store
+            .build(&context, &local, true)
+            .args(labels)
+            .arg(format!("--timestamp={epoch}"))
+            .log(cache.logs().join(format!("release-{}.log", image.name())))
+            .advice("packages come from this machine's Debian mirrors: does `apt-get update` work?")
+            .quiet()?;
+        store.push(&local, name, archive)?;
+        store.remove(&local)
+    })
+}
+
 fn rebuild(cache: &Cache, image: Image) -> Result<Built> {
     make(cache, image, true)
 }

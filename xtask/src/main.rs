@@ -12,6 +12,7 @@ mod generate;
 mod images;
 mod install;
 mod monitoring;
+mod release;
 mod run;
 mod test;
 
@@ -53,6 +54,8 @@ enum Command {
     Bench(bench::Args),
     /// Write the files that are made from the code: crds/ and tables in docs/
     Generate,
+    /// Make what a release hands out: binaries, images, chart, CRDs, bills of materials, checksums
+    Release(release::Args),
     /// Run everything that a change must pass, as CI does
     Test(test::Args),
 }
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Install => install::main().map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::main(&args),
         Command::Generate => generate::run().map(|()| ExitCode::SUCCESS),
+        Command::Release(args) => release::main(&args),
         Command::Test(args) => test::main(&args),
     };
     match result {

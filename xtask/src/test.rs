@@ -5,6 +5,7 @@ use crate::cache::Cache;
 use crate::chart;
 use crate::compile;
 use crate::monitoring;
+use crate::release;
 use crate::run::Run;
 use anyhow::{Result, bail};
 use std::ffi::OsStr;
@@ -57,7 +58,7 @@ struct Runner {
     this: PathBuf,
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     Step { name: "format", about: "rustfmt", cluster: false, run: |c| c.cargo(["fmt", "--all", "--check"]) },
     Step { name: "clippy", about: "lints, as errors", cluster: false, run: clippy },
     Step { name: "deny", about: "licences, sources, bans, advisories", cluster: false, run: deny },
@@ -74,6 +75,12 @@ const STEPS: [Step; 14] = [
         about: "the chart, its alerts, and the GitOps checks",
         cluster: false,
         run: |c| chart::check(&c.cache).map(|()| Outcome::Passed),
+    },
+    Step {
+        name: "release",
+        about: "a release's chart, CRDs and SBOMs, made twice alike",
+        cluster: false,
+        run: |c| release::check(&c.cache).map(|()| Outcome::Passed),
     },
     Step {
         name: "teardown",

@@ -94,15 +94,23 @@ impl Store {
         self.buildah().args(["rmi", "--prune"]).succeeds();
     }
 
+    /// Writes an image's archive in Docker's format, under this name.
+    pub fn push(&self, name: &str, shown: &str, archive: &Path) -> Result<()> {
+        let to = format!("docker-archive:{}:{shown}", archive.display());
+        self.buildah().args(["push", "--quiet", name, &to]).quiet()
+    }
+
+    /// Removes an image by its name.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        self.buildah().args(["rmi", name]).quiet()
+    }
+
     /// Writes an image's archive in Docker's format, under two names. There is never half an archive.
     pub fn export(&self, name: &str, other: &str, archive: &Path) -> Result<()> {
         let unfinished = archive.with_extension("unfinished");
         fs::create_dir_all(archive.parent().context("an archive lies in a folder")?)?;
         let _ = fs::remove_file(&unfinished);
-        self.buildah()
-            .args(["push", "--quiet", name])
-            .arg(format!("docker-archive:{}:{name}", unfinished.display()))
-            .quiet()?;
+        self.push(name, name, &unfinished)?;
         archive::add_name(&unfinished, other)?;
         fs::rename(&unfinished, archive).with_context(|| format!("cannot create {}", archive.display()))
     }

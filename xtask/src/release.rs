@@ -249,6 +249,11 @@ pub fn check(cache: &Cache) -> Result<()> {
         ensure!(sums[0] == sums[1], "the same commit became different files:\n{}\n{}", sums[0], sums[1]);
         let bill =
             fs::read_to_string(folder.join("first").join(format!("{}.cdx.json", source.stem("berth", Arch::Amd64))))?;
+        // Both turns were made in the same folder, which must not stand in it.
+        ensure!(
+            bill.contains(&format!("path+file:///berth#berth@{}", source.version)),
+            "a bill has a path of this machine"
+        );
         sbom::names(&serde_json::from_str::<Value>(&bill)?, &["kube", "tokio", "rustls"])
     });
     let _ = fs::remove_dir_all(&folder);

@@ -183,7 +183,9 @@ pub fn release(
             .advice("packages come from this machine's Debian mirrors: does `apt-get update` work?")
             .quiet()?;
         store.push(&local, name, archive)?;
-        store.remove(&local)
+        store.remove(&local)?;
+        store.prune();
+        Ok(())
     })
 }
 

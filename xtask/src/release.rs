@@ -183,7 +183,7 @@ fn image(
     let name = format!("berth-{}", image.name());
     let stem = source.stem(&name, arch);
     let archive = out.join(format!("{stem}.tar"));
-    let labels = source.labels(&format!("{name}:{}", source.version));
+    let labels = source.labels();
     images::release(cache, image, program, &labels, source.epoch, &format!("{name}:{}", source.version), &archive)?;
     let bill = sbom::of_image(&archive, &name, source, arch, parts.as_ref())?;
     Ok(vec![archive, sbom::write(&out.join(format!("{stem}.cdx.json")), &bill)?])

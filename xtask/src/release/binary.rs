@@ -153,6 +153,8 @@ mod tests {
                 format!("{stem}/kubectl-berth"),
             ];
             assert_eq!(listed.lines().collect::<Vec<_>>(), names);
+            let long = Run::new("tar").arg("-tvzf").arg(&archive).output()?;
+            assert_eq!(long.lines().filter(|line| line.starts_with("-rwxr-xr-x 0/0 ")).count(), 1, "{long}");
             archives.push(fs::read(archive)?);
         }
         assert!(archives[0] == archives[1]);

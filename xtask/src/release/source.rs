@@ -54,10 +54,9 @@ impl Source {
     }
 
     /// An image's labels beside those that stand in its Dockerfile: title, description, licences and base.
-    pub fn labels(&self, reference: &str) -> Vec<(String, String)> {
-        let own = [("version", self.version.as_str()), ("ref.name", reference)];
-        let own = own.map(|(key, value)| (format!("org.opencontainers.image.{key}"), value.to_owned()));
-        own.into_iter().chain(self.origin()).collect()
+    pub fn labels(&self) -> Vec<(String, String)> {
+        let version = ("org.opencontainers.image.version".to_owned(), self.version.clone());
+        std::iter::once(version).chain(self.origin()).collect()
     }
 }
 
@@ -79,18 +78,14 @@ mod tests {
 
     #[test]
     fn labels_say_what_is_known_and_nothing_else() {
-        let keys =
-            |source: &Source| source.labels("berth-operator:1.2.3").into_iter().map(|(key, _)| key).collect::<Vec<_>>();
-        let plain = example();
-        let suffixes = |found: Vec<String>| {
-            found
-                .iter()
-                .filter_map(|key| key.strip_prefix("org.opencontainers.image.").map(str::to_owned))
-                .collect::<Vec<_>>()
+        let keys = |source: &Source| {
+            let labels = source.labels().into_iter();
+            labels.map(|(key, _)| key.replace("org.opencontainers.image.", "")).collect::<Vec<_>>()
         };
-        assert_eq!(suffixes(keys(&plain)), ["version", "ref.name", "created", "revision"]);
+        let plain = example();
+        assert_eq!(keys(&plain), ["version", "created", "revision"]);
         let told = Source { url: Some("https://example.org/berth".to_owned()), ..plain };
-        assert_eq!(suffixes(keys(&told)).last().map(String::as_str), Some("source"));
+        assert_eq!(keys(&told), ["version", "created", "revision", "source"]);
     }
 
     #[test]

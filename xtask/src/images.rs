@@ -175,10 +175,9 @@ pub fn release(
     let local = format!("localhost/release-{name}");
     step(&format!("release: the image {}", image.name()), || {
         let labels = labels.iter().map(|(key, value)| format!("--label={key}={value}"));
+        let more: Vec<String> = labels.chain([format!("--timestamp={epoch}")]).collect();
         store
-            .build(&context, &local, true)
-            .args(labels)
-            .arg(format!("--timestamp={epoch}"))
+            .build(&context, &local, true, &more)
             .log(cache.logs().join(format!("release-{}.log", image.name())))
             .advice("packages come from this machine's Debian mirrors: does `apt-get update` work?")
             .quiet()?;
@@ -218,7 +217,7 @@ fn make(cache: &Cache, image: Image, fresh: bool) -> Result<Built> {
     base::ensure(&store, cache, image.base(), fresh)?;
     step(&format!("image {}: building", image.name()), || {
         store
-            .build(&context, &built.reference, fresh)
+            .build(&context, &built.reference, fresh, &[])
             .log(cache.logs().join(format!("image-{}.log", image.name())))
             .advice("packages come from this machine's Debian mirrors: does `apt-get update` work?")
             .quiet()?;

@@ -79,11 +79,12 @@ impl Store {
     }
 
     /// The command that builds a folder's Dockerfile. Finished steps are kept, so that an edit far down does not
-    /// install everything again; `fresh` does not look at them.
-    pub fn build(&self, folder: &Path, name: &str, fresh: bool) -> Run {
+    /// install everything again; `fresh` does not look at them. `more` are further options.
+    pub fn build(&self, folder: &Path, name: &str, fresh: bool, more: &[String]) -> Run {
         self.buildah()
             .args(["build", "--pull-never", "--layers", "--tag", name])
             .args(fresh.then_some("--no-cache"))
+            .args(more)
             .arg("--file")
             .arg(folder.join("Dockerfile"))
             .arg(folder)

@@ -172,17 +172,18 @@ pub fn release(
     copy_context(image, binary, &context)?;
     let store = Store::open(cache)?;
     base::ensure(&store, cache, image.base(), false)?;
-    let local = format!("localhost/release-{name}");
+    // In full, since all of an image's names get into its archive: `docker load` then shows `name` and no other.
+    let full = format!("docker.io/library/{name}");
     step(&format!("release: the image {}", image.name()), || {
         let labels = labels.iter().map(|(key, value)| format!("--label={key}={value}"));
         let more: Vec<String> = labels.chain([format!("--timestamp={epoch}")]).collect();
         store
-            .build(&context, &local, true, &more)
+            .build(&context, &full, true, &more)
             .log(cache.logs().join(format!("release-{}.log", image.name())))
             .advice("packages come from this machine's Debian mirrors: does `apt-get update` work?")
             .quiet()?;
-        store.push(&local, name, archive)?;
-        store.remove(&local)?;
+        store.push(&full, archive)?;
+        store.remove(&full)?;
         store.prune();
         Ok(())
     })

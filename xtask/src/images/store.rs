@@ -95,9 +95,9 @@ impl Store {
         self.buildah().args(["rmi", "--prune"]).succeeds();
     }
 
-    /// Writes an image's archive in Docker's format, under this name.
-    pub fn push(&self, name: &str, shown: &str, archive: &Path) -> Result<()> {
-        let to = format!("docker-archive:{}:{shown}", archive.display());
+    /// Writes an image's archive in Docker's format, under its names.
+    pub fn push(&self, name: &str, archive: &Path) -> Result<()> {
+        let to = format!("docker-archive:{}:{name}", archive.display());
         self.buildah().args(["push", "--quiet", name, &to]).quiet()
     }
 
@@ -111,7 +111,7 @@ impl Store {
         let unfinished = archive.with_extension("unfinished");
         fs::create_dir_all(archive.parent().context("an archive lies in a folder")?)?;
         let _ = fs::remove_file(&unfinished);
-        self.push(name, name, &unfinished)?;
+        self.push(name, &unfinished)?;
         archive::add_name(&unfinished, other)?;
         fs::rename(&unfinished, archive).with_context(|| format!("cannot create {}", archive.display()))
     }

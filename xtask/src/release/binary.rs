@@ -91,7 +91,7 @@ impl Rust {
 /// Names for the folders whose paths would otherwise stand in the program, for its messages of panics.
 fn remappings(home: &Path, root: &Path, cache: &Cache) -> Vec<String> {
     // The last one that fits decides, and the folders may lie in one another.
-    let mut folders = vec![(home.to_owned(), "/cargo"), (root.to_owned(), "/berth"), (cache.target(), "/target")];
+    let mut folders = [(home.to_owned(), "/cargo"), (root.to_owned(), "/berth"), (cache.target(), "/target")];
     folders.sort_by_key(|(folder, _)| folder.as_os_str().len());
     folders.iter().map(|(folder, name)| format!("--remap-path-prefix={}={name}", folder.display())).collect()
 }

@@ -37,12 +37,12 @@ pub fn of_binary(cache: &Cache, source: &Source, arch: Arch) -> Result<Value> {
     made
 }
 
-/// What cargo needs of the commit, in a folder where the tool may write.
+/// The commit's files, in a folder where the tool may write.
 fn exported(scratch: &Path) -> Result<()> {
     fs::create_dir_all(scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
     let archive = scratch.join("source.tar");
     let git = Run::new("git").dir(compile::root()).args(["archive", "--format=tar", "--output"]).arg(&archive);
-    git.args(["HEAD", "Cargo.toml", "Cargo.lock", "src", "xtask"]).quiet()?;
+    git.arg("HEAD").quiet()?;
     Run::new("tar").arg("-xf").arg(&archive).arg("-C").arg(scratch).quiet()
 }
 

@@ -5,7 +5,7 @@ mod facts;
 mod judge;
 mod schema;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -13,6 +13,7 @@ use self::judge::{Check, Verdict};
 use super::exit::{Exit, Failure};
 use super::output::{self, Format, Paint, print};
 use super::target::{Target, TargetFlags};
+use super::wait::patience;
 use crate::clock::Clock;
 
 /// Check the installation, your permissions, and what goes on, and say how to mend it
@@ -20,6 +21,7 @@ use crate::clock::Clock;
 #[command(after_help = "Examples:
   kubectl berth doctor                 the installation, and this namespace's workspaces and sessions
   kubectl berth doctor -A              those of all namespaces
+  kubectl berth doctor --installation  the installation alone, as `helm test` does
   kubectl berth doctor -o json | jq '.checks[] | select(.verdict != \"ok\")'
 
 It exits with 0 where no check failed, also with warnings, and with 1 where one did.")]
@@ -27,6 +29,12 @@ pub struct Doctor {
     /// Look at the workspaces and sessions of all namespaces.
     #[arg(short = 'A', long)]
     all_namespaces: bool,
+    /// Check the installation alone, and neither your permissions nor what goes on.
+    #[arg(long, conflicts_with = "all_namespaces")]
+    installation: bool,
+    /// How long to look again while a check fails, as in 30s; what the last look found is printed.
+    #[arg(long, value_name = "DURATION", value_parser = patience)]
+    timeout: Option<Duration>,
     /// Where the operator is, for those who may not look for it.
     #[arg(long, value_name = "NAMESPACE", default_value = "berth-system")]
     operator_namespace: String,
@@ -47,6 +55,8 @@ enum Form {
 
 /// How long the API server may take for its first answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
+/// How long to leave the cluster alone between two looks.
+const PAUSE: Duration = Duration::from_secs(2);
 
 impl Doctor {
     /// Checks.
@@ -55,8 +65,15 @@ impl Doctor {
     /// When no cluster is configured, or the result cannot be printed. What a check finds wrong is no error.
     pub async fn run(self, flags: &TargetFlags) -> Result<Exit, Failure> {
         let target = flags.connect().await?;
-        let checks = self.checks(&target).await;
-        let worst = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Ok);
+        let give_up = Instant::now() + self.timeout.unwrap_or_default();
+        let (checks, worst) = loop {
+            let checks = self.checks(&target).await;
+            let worst = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Ok);
+            if worst < Verdict::Failed || Instant::now() + PAUSE > give_up {
+                break (checks, worst);
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
         let whole = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "verdict": worst.as_str(),
@@ -88,6 +105,9 @@ impl Doctor {
         checks.push(judge::operators(operators));
         let now = Clock::system().now() - reached.ahead;
         checks.push(judge::leases(leases, now));
+        if self.installation {
+            return checks;
+        }
         checks.push(judge::permissions(facts::permissions(target, &scope).await, &scope));
         checks.push(judge::storage(facts::storage_classes(target).await));
         checks.push(judge::workspaces(facts::workspaces(target, &scope).await, &scope, now));

@@ -249,6 +249,8 @@ async fn the_doctor_finds_what_cannot_be_launched() {
     scene.workspace_phase("broken", WorkspacePhase::Unavailable).await;
     let ill = berth(&scene, "doctor").await.exits(1);
     ill.says("failed").says("broken: ").says("mend: kubectl describe workspace broken");
+    // What somebody's Workspace says is not about the installation.
+    berth(&scene, "doctor --installation").await.exits(0).says("5 of 5 checks are ok");
 }
 
 #[tokio::test]

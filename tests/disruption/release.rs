@@ -58,6 +58,13 @@ impl Drop for Release {
     }
 }
 
+/// Runs the chart's own test, which finds nothing wrong with what `helm` has installed.
+fn tested(place: &[&str]) {
+    let test = ["test", "berth", "--timeout=120s", "--logs"];
+    let told = helm(&[&test[..], place].concat()).unwrap_or_else(|failed| panic!("{failed}"));
+    assert!(told.contains("5 of 5 checks are ok"), "{told}");
+}
+
 async fn finalizers(scene: &Scene, session: &str) -> Vec<String> {
     scene.get::<Session>(session).await.finalizers().to_vec()
 }
@@ -87,6 +94,7 @@ async fn an_uninstall_lets_go_of_live_sessions_and_an_install_takes_them_up_agai
     scene.gone::<Session>("deleted").await;
     scene.eventually("its pod is gone", || async { (scene.list::<Pod>().await.len() == 1).then_some(()) }).await;
     release.apply(&[]).unwrap();
+    tested(&["--namespace", NAMESPACE]);
     scene
         .eventually("the session is held again", || async {
             (finalizers(&scene, "kept").await == [SESSION_FINALIZER]).then_some(())
@@ -153,6 +161,7 @@ async fn an_account_with_rights_in_two_namespaces_installs_and_uses_it_there() {
     let as_her = ["--kube-as-user", person, "--namespace", &own.namespace];
     let install = ["install", "berth", ".", "--wait", "--timeout=120s", "--set", &values];
     helm(&[&install[..], &as_her[..]].concat()).unwrap_or_else(|refused| panic!("{refused}"));
+    tested(&as_her);
     watched.workspace("box", json!({})).await;
     watched.session("mine", "box", json!({})).await;
     watched.phase("mine", Phase::Active).await;

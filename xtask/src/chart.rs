@@ -1,16 +1,23 @@
 //! The chart: what in it is made from elsewhere, and the checks that need no cluster. Owns which files those are and
-//! with which tools they are made; the chart itself lies in `charts/berth`.
+//! with which tools they are made; the chart itself lies in `charts/berth`. What kinds of objects take is `schemas`'.
+
+mod schemas;
 
 use crate::cache::Cache;
 use crate::cluster::tools::{HELM, HELM_DOCS, HELM_UNITTEST, PROMTOOL};
 use crate::compile;
+use crate::release::Source;
 use crate::run::{Run, step};
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the release is called, and where it goes, in the golden renders as on a cluster.
 const RELEASE: [&str; 4] = ["berth", ".", "--namespace", "berth-system"];
+
+/// Our kinds, by the names of their files.
+const KINDS: [&str; 3] = ["sessionpolicies", "sessions", "workspaces"];
 
 /// A file that is made, with what it is to hold.
 struct Made {
@@ -53,6 +60,15 @@ pub fn check(cache: &Cache) -> Result<()> {
         }
         Ok(())
     })?;
+    let examples = compile::root().join("examples");
+    let golden = folder().join("golden");
+    step("chart and examples: every object by the schema of its kind", || {
+        // The folder gitops has other projects' kinds too.
+        let named = fs::read_dir(&examples)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        let files = named.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+        let paths: Vec<PathBuf> = files.chain([examples.join("sessions"), golden]).collect();
+        schemas::check(cache, &paths)
+    })?;
     let unit = HELM_UNITTEST.ensure(cache)?;
     step("chart: unit tests", || Run::new(&unit).dir(&chart).args(["--color=false", "."]).quiet())?;
     let promtool = PROMTOOL.ensure(cache)?;
@@ -90,15 +106,18 @@ fn values() -> Result<Vec<PathBuf>> {
 
 /// The CRDs as templates: each is its file in `crds/`, with the annotations and labels of the release.
 fn crds() -> Result<Vec<Made>> {
-    let crds = compile::root().join("crds");
     let mut made = Vec::new();
-    for kind in ["sessionpolicies", "sessions", "workspaces"] {
-        let path = crds.join(format!("{kind}.yaml"));
+    for (kind, path) in KINDS.into_iter().zip(crd_files()) {
         let crd = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let text = as_template(&crd).with_context(|| format!("{} has no metadata", path.display()))?;
         made.push(Made { path: folder().join("templates").join(format!("crd-{kind}.yaml")), text });
     }
     Ok(made)
+}
+
+/// The files of our CRDs, in the order of [`KINDS`].
+fn crd_files() -> Vec<PathBuf> {
+    KINDS.map(|kind| compile::root().join("crds").join(format!("{kind}.yaml"))).to_vec()
 }
 
 fn as_template(crd: &str) -> Option<String> {
@@ -145,6 +164,39 @@ fn versions_agree() -> Result<()> {
     Ok(())
 }
 
+/// Packs the chart for a release. What it is made of and when stands in its annotations, which a registry takes over.
+pub fn package(cache: &Cache, source: &Source, out: &Path) -> Result<PathBuf> {
+    versions_agree()?;
+    let scratch = out.join(".chart");
+    Run::new("cp").args(["-r", "--no-target-directory"]).arg(folder()).arg(&scratch).quiet()?;
+    let file = scratch.join("Chart.yaml");
+    let text = annotated(&fs::read_to_string(&file)?, &source.origin()).context("Chart.yaml has no annotations")?;
+    fs::write(&file, text)?;
+    // Helm gives every file this time.
+    let helm = Run::new(HELM.ensure(cache)?).env("SOURCE_DATE_EPOCH", source.epoch.to_string());
+    helm.arg("package").arg(&scratch).arg("--destination").arg(out).quiet()?;
+    fs::remove_dir_all(&scratch)?;
+    Ok(out.join(format!("berth-{}.tgz", source.version)))
+}
+
+/// A chart's file with more annotations.
+fn annotated(text: &str, annotations: &[(String, String)]) -> Option<String> {
+    let (head, rest) = text.split_once("\nannotations:\n")?;
+    let lines: String = annotations.iter().map(|(key, value)| format!("  {key}: {}\n", json!(value))).collect();
+    Some(format!("{head}\nannotations:\n{lines}{rest}"))
+}
+
+/// Writes the CRDs as one file, for those who apply them by hand.
+pub fn one_file_of_crds(source: &Source, out: &Path) -> Result<PathBuf> {
+    let mut all = String::new();
+    for crd in crd_files() {
+        all.push_str(&fs::read_to_string(&crd).with_context(|| format!("cannot read {}", crd.display()))?);
+    }
+    let path = out.join(format!("berth-crds-{}.yaml", source.version));
+    fs::write(&path, all).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
 /// Installs the chart, or brings an older release to it; returns when what it installs is ready.
 pub fn install(cache: &Cache, kubeconfig: &str, namespace: &str, image: &str) -> Result<()> {
     let (repository, tag) = image.rsplit_once(':').context("an image is a name and a tag")?;
@@ -161,6 +213,15 @@ pub fn install(cache: &Cache, kubeconfig: &str, namespace: &str, image: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn annotations_are_added_to_those_that_the_chart_has() {
+        let added = [("org.opencontainers.image.revision".to_owned(), "0123".to_owned())];
+        let made = annotated("name: berth\nannotations:\n  a/b: c\n", &added);
+        let expected = "name: berth\nannotations:\n  org.opencontainers.image.revision: \"0123\"\n  a/b: c\n";
+        assert_eq!(made.as_deref(), Some(expected));
+        assert_eq!(annotated("name: berth\n", &added), None);
+    }
 
     #[test]
     fn a_crd_becomes_a_template_that_renders_to_itself() {

@@ -149,6 +149,46 @@ pub fn load(cache: &Cache, _lock: &Lock, built: &Built) -> Result<()> {
     cluster::load_image(&Layout::new(cache)?, &built.archive)
 }
 
+/// Makes Debian's base images anew, with today's packages.
+pub fn fresh_bases(cache: &Cache) -> Result<()> {
+    let _lock = store::lock(cache)?;
+    let store = Store::open(cache)?;
+    [Base::Bookworm, Base::Trixie].into_iter().try_for_each(|base| base::ensure(&store, cache, base, true))
+}
+
+/// Builds an image for a release, from the start, with these labels and this program, and no other time than the commit's.
+/// The archive has it under one name; what other builds have made stays as it is.
+pub fn release(
+    cache: &Cache,
+    image: Image,
+    binary: Option<&Path>,
+    labels: &[(String, String)],
+    epoch: u64,
+    name: &str,
+    archive: &Path,
+) -> Result<()> {
+    let _lock = store::lock(cache)?;
+    let context = store::work(cache).join(format!("release-{}", image.name()));
+    copy_context(image, binary, &context)?;
+    let store = Store::open(cache)?;
+    base::ensure(&store, cache, image.base(), false)?;
+    // In full, since all of an image's names get into its archive: `docker load` then shows `name` and no other.
+    let full = format!("docker.io/library/{name}");
+    step(&format!("release: the image {}", image.name()), || {
+        let labels = labels.iter().map(|(key, value)| format!("--label={key}={value}"));
+        let more: Vec<String> = labels.chain([format!("--timestamp={epoch}")]).collect();
+        store
+            .build(&context, &full, true, &more)
+            .log(cache.logs().join(format!("release-{}.log", image.name())))
+            .advice("packages come from this machine's Debian mirrors: does `apt-get update` work?")
+            .quiet()?;
+        store.push(&full, archive)?;
+        store.remove(&full)?;
+        store.prune();
+        Ok(())
+    })
+}
+
 fn rebuild(cache: &Cache, image: Image) -> Result<Built> {
     make(cache, image, true)
 }
@@ -178,7 +218,7 @@ fn make(cache: &Cache, image: Image, fresh: bool) -> Result<Built> {
     base::ensure(&store, cache, image.base(), fresh)?;
     step(&format!("image {}: building", image.name()), || {
         store
-            .build(&context, &built.reference, fresh)
+            .build(&context, &built.reference, fresh, &[])
             .log(cache.logs().join(format!("image-{}.log", image.name())))
             .advice("packages come from this machine's Debian mirrors: does `apt-get update` work?")
             .quiet()?;
@@ -265,7 +305,7 @@ fn tag(context: &Path, recipe: &str) -> Result<String> {
 }
 
 /// The first twelve digits of a text's digest: short enough to read, long enough never to meet another.
-fn short_digest(text: &str) -> Result<String> {
+pub fn short_digest(text: &str) -> Result<String> {
     let digest = Run::new("sha256sum").input(text).output()?;
     Ok(digest.chars().take(12).collect())
 }

@@ -14,6 +14,7 @@ mod generate;
 mod images;
 mod install;
 mod monitoring;
+mod release;
 mod run;
 mod test;
 
@@ -58,6 +59,8 @@ enum Command {
     Generate,
     /// Run every command of the documentation, and compare what it prints with what the pages show
     Docs(docs::Args),
+    /// Make what a release hands out: binaries, images, chart, CRDs, bills of materials, checksums
+    Release(release::Args),
     /// Run everything that a change must pass, as CI does
     Test(test::Args),
 }
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::main(&args),
         Command::Generate => generate::run().map(|()| ExitCode::SUCCESS),
         Command::Docs(args) => docs::main(&args),
+        Command::Release(args) => release::main(&args),
         Command::Test(args) => test::main(&args),
     };
     match result {

@@ -108,6 +108,17 @@ impl Run {
         self.command.status().is_ok_and(|status| status.success())
     }
 
+    /// Runs the command and returns what it printed on standard output, whether it succeeded or not. For commands whose
+    /// output says what they found.
+    pub fn output_however(mut self) -> Result<String> {
+        self.command.stdin(Stdio::null());
+        let output = self.command.output().map_err(|e| self.not_started(e))?;
+        if output.stdout.is_empty() && !output.status.success() {
+            return Err(self.failure(&output.status.to_string(), &String::from_utf8_lossy(&output.stderr), None));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Runs the command and returns what it printed on standard output (nothing when it has a log file).
     pub fn output(mut self) -> Result<String> {
         let log = self.log.take();

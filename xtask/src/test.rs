@@ -6,6 +6,7 @@ use crate::chart;
 use crate::compile;
 use crate::docs;
 use crate::monitoring;
+use crate::release;
 use crate::run::Run;
 use anyhow::{Result, bail};
 use std::ffi::OsStr;
@@ -75,6 +76,12 @@ const STEPS: [Step; 15] = [
         about: "the chart, its alerts, and the GitOps checks",
         cluster: false,
         run: |c| chart::check(&c.cache).map(|()| Outcome::Passed),
+    },
+    Step {
+        name: "release",
+        about: "a release's chart, CRDs and SBOMs, made twice alike",
+        cluster: false,
+        run: |c| release::check(&c.cache).map(|()| Outcome::Passed),
     },
     Step {
         name: "teardown",

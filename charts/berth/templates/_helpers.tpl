@@ -30,6 +30,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ include "berth.labels" (dict "root" . "component" "let-go") }}
 {{- end }}
 
+{{- define "berth.testLabels" -}}
+{{ include "berth.labels" (dict "root" . "component" "test") }}
+{{- end }}
+
 {{- define "berth.crdLabels" -}}
 {{ include "berth.labels" (dict "root" . "component" "crds") }}
 {{- end }}
@@ -58,6 +62,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "berth.letGoServiceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
 {{ include "berth.operator" . }}-let-go
+{{- else -}}
+{{ include "berth.serviceAccount" . }}
+{{- end -}}
+{{- end }}
+
+{{/* The account of `helm test`, which may less than the operator's. */}}
+{{- define "berth.testServiceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ include "berth.operator" . }}-test
 {{- else -}}
 {{ include "berth.serviceAccount" . }}
 {{- end -}}
@@ -126,6 +139,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{/* When a hook's object is made, and when it is removed again; the argument is its weight. What failed stays to be read. */}}
 {{- define "berth.letGoAnnotations" -}}
 helm.sh/hook: post-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{/* The same for what `helm test` makes. */}}
+{{- define "berth.testAnnotations" -}}
+helm.sh/hook: test
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}

@@ -50,6 +50,9 @@ pub const HELM_UNITTEST: Tool = Tool {
 /// Writes the chart's page from its values.
 pub const HELM_DOCS: Tool =
     Tool { name: "helm-docs", module: "helm-docs", package: "github.com/norwoodj/helm-docs/cmd/helm-docs" };
+/// Holds objects to the schemas of their kinds.
+pub const KUBECONFORM: Tool =
+    Tool { name: "kubeconform", module: "kubeconform", package: "github.com/yannh/kubeconform/cmd/kubeconform" };
 /// Checks and tests the alerts.
 pub const PROMTOOL: Tool =
     Tool { name: "promtool", module: "prometheus", package: "github.com/prometheus/prometheus/cmd/promtool" };

@@ -100,6 +100,6 @@ fn make(store: &Store, cache: &Cache, base: Base, name: &str) -> Result<()> {
         .log(&log)
         .advice("packages come from this machine's Debian mirrors: does `apt-get update` work?")
         .quiet()?;
-    store.build(&folder, name, true).log(&log).quiet()?;
+    store.build(&folder, name, true, &[]).log(&log).quiet()?;
     fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
 }

@@ -79,11 +79,12 @@ impl Store {
     }
 
     /// The command that builds a folder's Dockerfile. Finished steps are kept, so that an edit far down does not
-    /// install everything again; `fresh` does not look at them.
-    pub fn build(&self, folder: &Path, name: &str, fresh: bool) -> Run {
+    /// install everything again; `fresh` does not look at them. `more` are further options.
+    pub fn build(&self, folder: &Path, name: &str, fresh: bool, more: &[String]) -> Run {
         self.buildah()
             .args(["build", "--pull-never", "--layers", "--tag", name])
             .args(fresh.then_some("--no-cache"))
+            .args(more)
             .arg("--file")
             .arg(folder.join("Dockerfile"))
             .arg(folder)
@@ -94,15 +95,23 @@ impl Store {
         self.buildah().args(["rmi", "--prune"]).succeeds();
     }
 
+    /// Writes an image's archive in Docker's format, under its names.
+    pub fn push(&self, name: &str, archive: &Path) -> Result<()> {
+        let to = format!("docker-archive:{}:{name}", archive.display());
+        self.buildah().args(["push", "--quiet", name, &to]).quiet()
+    }
+
+    /// Removes an image by its name.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        self.buildah().args(["rmi", name]).quiet()
+    }
+
     /// Writes an image's archive in Docker's format, under two names. There is never half an archive.
     pub fn export(&self, name: &str, other: &str, archive: &Path) -> Result<()> {
         let unfinished = archive.with_extension("unfinished");
         fs::create_dir_all(archive.parent().context("an archive lies in a folder")?)?;
         let _ = fs::remove_file(&unfinished);
-        self.buildah()
-            .args(["push", "--quiet", name])
-            .arg(format!("docker-archive:{}:{name}", unfinished.display()))
-            .quiet()?;
+        self.push(name, &unfinished)?;
         archive::add_name(&unfinished, other)?;
         fs::rename(&unfinished, archive).with_context(|| format!("cannot create {}", archive.display()))
     }

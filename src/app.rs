@@ -15,6 +15,7 @@ use crate::cluster::{Cluster, patience};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::settings::Settings;
+use crate::traces::Traces;
 
 /// Runs the operator until a signal.
 ///
@@ -25,7 +26,20 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
     let client = connect(&metrics).await?;
     let Settings { identity, namespace, watch_namespaces, .. } = settings.clone();
     tracing::info!(identity, version = env!("CARGO_PKG_VERSION"), "starting");
-    let operator = Operator::new(client, Clock::system(), metrics, &identity, &namespace, watch_namespaces);
+    let traces = match &settings.traces {
+        Some(wanted) => Traces::start(wanted, &identity, metrics.clone())?,
+        None => Traces::default(),
+    };
+    let operator = Operator::new(client, Clock::system(), metrics, &identity, &namespace, watch_namespaces)
+        .with_traces(traces.clone());
+    let outcome = until_told(operator, settings).await;
+    // Once the lease is given up, or lost: nobody waits for a collector.
+    traces.finish().await;
+    outcome
+}
+
+/// Runs `operator` until a signal, with its endpoints beside it.
+async fn until_told(operator: Operator, settings: Settings) -> anyhow::Result<()> {
     let mut endpoints = tokio::spawn(serve(settings, operator.cluster()));
     let (stop, stopped) = watch::channel(false);
     let mut operator = tokio::spawn(operator.run(stopped));

@@ -21,6 +21,7 @@ use kube::Client;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::traces::Traces;
 use cache::Stores;
 use health::WatchHealth;
 use lease::Leadership;
@@ -47,6 +48,8 @@ pub struct Cluster {
     pub publisher: Publisher,
     /// What is counted.
     pub metrics: Metrics,
+    /// Where finished launches are handed over.
+    pub traces: Traces,
     /// The time.
     pub clock: Clock,
 }

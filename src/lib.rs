@@ -20,3 +20,4 @@ pub mod plan;
 pub mod reference;
 pub mod settings;
 pub mod telemetry;
+pub mod traces;

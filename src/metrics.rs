@@ -71,6 +71,34 @@ struct End {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSpan {
+    result: &'static str,
+}
+
+/// What became of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanFate {
+    /// The collector took it.
+    Exported,
+    /// The collector did not take it.
+    Failed,
+    /// So many waited for the collector that there was no room for it.
+    Overflow,
+}
+
+impl SpanFate {
+    const ALL: [Self; 3] = [Self::Exported, Self::Failed, Self::Overflow];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::Failed => "failed",
+            Self::Overflow => "overflow",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
 }
@@ -88,6 +116,7 @@ pub struct Metrics {
     start_seconds: Histogram,
     life_seconds: Histogram,
     ends: Family<End, Counter>,
+    spans: Family<OfSpan, Counter>,
     leader: Gauge,
     watch_trouble: Family<OfKind, Gauge>,
     crd_missing: Family<OfKind, Gauge>,
@@ -110,6 +139,7 @@ impl Default for Metrics {
             start_seconds: Histogram::new(START_BUCKETS),
             life_seconds: Histogram::new(LIFE_BUCKETS),
             ends: Family::default(),
+            spans: Family::default(),
             leader: Gauge::default(),
             watch_trouble: Family::default(),
             crd_missing: Family::default(),
@@ -160,6 +190,7 @@ impl Metrics {
         ours.register("session_start_duration_seconds", about, self.start_seconds.clone());
         ours.register("session_duration_seconds", "From a Session's start to its end", self.life_seconds.clone());
         ours.register("session_terminations", "Ends of Sessions, by the reason", self.ends.clone());
+        ours.register("trace_spans", "Spans of traces, by what became of them", self.spans.clone());
     }
 
     /// A look at an object by this controller has begun.
@@ -209,6 +240,19 @@ impl Metrics {
             let reason = after.reason.map_or("Unknown", |reason| reason.as_str());
             self.ends.get_or_create(&End { reason }).inc();
         }
+    }
+
+    /// Traces are sent from here on: their counters begin at none.
+    pub fn traces_begin(&self) {
+        for fate in SpanFate::ALL {
+            self.spans(fate, 0);
+        }
+    }
+
+    /// So many spans had this fate.
+    pub fn spans(&self, fate: SpanFate, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.spans.get_or_create(&OfSpan { result: fate.as_str() }).inc_by(count);
     }
 
     /// Everything, as it is now.

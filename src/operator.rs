@@ -20,6 +20,7 @@ use crate::cluster::watch::Queues;
 use crate::cluster::{self, Cluster};
 use crate::controller;
 use crate::metrics::Metrics;
+use crate::traces::Traces;
 
 /// The name of the leader lease.
 pub const LEASE: &str = "berth-operator";
@@ -52,9 +53,17 @@ impl Operator {
             leadership: contender.leadership(),
             health: WatchHealth::default(),
             metrics,
+            traces: Traces::default(),
             clock,
         };
         Self { cluster, contender, watch_namespaces }
+    }
+
+    /// With `traces` of the launches that it sees the end of.
+    #[must_use]
+    pub fn with_traces(mut self, traces: Traces) -> Self {
+        self.cluster.traces = traces;
+        self
     }
 
     /// What it reads and writes with, for those who tell about it.

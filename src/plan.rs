@@ -12,6 +12,7 @@ pub mod pod;
 pub mod policy;
 pub mod session;
 pub mod template;
+pub mod trace;
 pub mod volume;
 pub mod workspace;
 

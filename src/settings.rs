@@ -1,12 +1,16 @@
 //! The operator's settings: flags and environment variables over the configuration file over defaults. Owns which there
 //! are, and what is wrong with them; not what they do.
 
+pub mod traces;
+
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+
+use traces::TraceSettings;
 
 /// What `berth operator` is told on the command line and by the environment. What it is not told is in the file.
 #[derive(Args, Clone, Debug, Default)]
@@ -35,6 +39,11 @@ pub struct Flags {
     #[arg(long, env = "BERTH_METRICS_ADDRESS", value_name = "ADDRESS")]
     pub metrics_address: Option<SocketAddr>,
 
+    /// Send traces of launches to the collector at this URL, by OTLP over HTTP, as in http://collector:4318 [default: none
+    /// are sent].
+    #[arg(long, env = "BERTH_TRACES_ENDPOINT", value_name = "URL")]
+    pub traces_endpoint: Option<String>,
+
     /// Where the activity of sessions is read from [default: status].
     #[arg(long, env = "BERTH_ACTIVITY_SOURCE", value_enum)]
     pub activity_source: Option<ActivitySource>,
@@ -57,6 +66,7 @@ struct File {
     log: Log,
     health: Listen,
     metrics: Listen,
+    traces: traces::File,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -111,6 +121,8 @@ pub struct Settings {
     pub health_address: SocketAddr,
     /// Where the metrics are served.
     pub metrics_address: SocketAddr,
+    /// Where traces are sent, if anywhere.
+    pub traces: Option<TraceSettings>,
     /// Where the activity of sessions is read from.
     pub activity_source: ActivitySource,
     /// How log lines are written.
@@ -123,7 +135,7 @@ impl Flags {
     /// The settings in force: these flags over their file over the defaults.
     ///
     /// # Errors
-    /// When the file cannot be read, has an unknown key or a wrong value, or a namespace's name is none.
+    /// When the file cannot be read, has an unknown key or a wrong value, or a namespace's name or a collector's URL is none.
     pub fn settle(self) -> anyhow::Result<Settings> {
         let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
         // A variable that is set to nothing says nothing.
@@ -147,6 +159,7 @@ impl Flags {
             watch_namespaces,
             health_address: self.health_address.or(file.health.address).unwrap_or_else(|| any(8081)),
             metrics_address: self.metrics_address.or(file.metrics.address).unwrap_or_else(|| any(8080)),
+            traces: traces::settle(self.traces_endpoint, file.traces, |name| std::env::var(name).ok())?,
             activity_source: self.activity_source.or(file.activity.source).unwrap_or_default(),
             log_format: self.log_format.or(file.log.format).unwrap_or_default(),
             log: self.log.or(file.log.filter).unwrap_or_else(|| "info".to_owned()),

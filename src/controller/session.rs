@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
@@ -34,7 +35,7 @@ pub(super) async fn reconcile(session: Arc<Session>, cluster: Arc<Cluster>) -> R
             return Ok(Action::await_change());
         };
         let evidence = observe::evidence(cluster, &session).await?;
-        let plan = {
+        let (plan, pod) = {
             let _admission = cluster.memory.admission();
             let world: World = observe::session(cluster, Arc::clone(&session), &evidence);
             let plan = decide(&world, cluster.clock.now());
@@ -43,11 +44,11 @@ pub(super) async fn reconcile(session: Arc<Session>, cluster: Arc<Cluster>) -> R
                 true => cluster.memory.promise(&uid),
                 false => cluster.memory.settle(&uid),
             }
-            plan
+            (plan, world.pods.first().cloned())
         };
         wake = plan.wake;
         let ended = session.status.as_ref().is_some_and(|status| status.ended_at.is_some());
-        match carry_out(cluster, &session, plan).await {
+        match carry_out(cluster, &session, plan, pod.as_deref()).await {
             Ok(()) if ended => {
                 cluster.memory.forget_session(&uid);
                 break;
@@ -62,9 +63,14 @@ pub(super) async fn reconcile(session: Arc<Session>, cluster: Arc<Cluster>) -> R
     Ok(sleep_until(wake, cluster.clock.now()))
 }
 
-/// Takes the steps of `plan`. Its notes go out once the status that they tell of stands, whatever comes of the
+/// Takes the steps of `plan`, which was made on this `pod`. Its notes go out once the status that they tell of stands, whatever comes of the
 /// steps after it, and without holding those up.
-async fn carry_out(cluster: &Cluster, session: &Arc<Session>, plan: Plan<Step>) -> Result<(), CallError> {
+async fn carry_out(
+    cluster: &Cluster,
+    session: &Arc<Session>,
+    plan: Plan<Step>,
+    pod: Option<&Pod>,
+) -> Result<(), CallError> {
     let mut notes = Some(plan.notes).filter(|notes| !notes.is_empty());
     let mut current = Arc::clone(session);
     for step in plan.steps {
@@ -73,6 +79,7 @@ async fn carry_out(cluster: &Cluster, session: &Arc<Session>, plan: Plan<Step>) 
         current = apply::session_step(cluster, current, step).await?;
         if let (Some(before), Some(after)) = (before, &current.status) {
             cluster.metrics.session_written(&before, after);
+            cluster.traces.session_written(&before, &current, pod);
         }
         if let Some(notes) = notes.take_if(|_| tells) {
             cluster.publisher.publish_beside(session.as_ref(), notes);

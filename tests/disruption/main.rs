@@ -8,12 +8,15 @@ mod shared {
     pub mod harness;
 }
 
+#[path = "../it/collector.rs"]
+mod collector;
 mod node;
 mod operators;
 mod outage;
 mod release;
 mod restart;
 mod scoped;
+mod traces;
 mod upgrade;
 mod versions;
 

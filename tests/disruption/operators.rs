@@ -60,7 +60,7 @@ impl Operator {
     }
 
     /// The value of this series of its metrics.
-    fn counted(&self, series: &str) -> Option<String> {
+    pub(crate) fn counted(&self, series: &str) -> Option<String> {
         let (_, written) = Self::answer(self.metrics, "/metrics")?;
         written.lines().find_map(|line| Some(line.strip_prefix(series)?.trim().to_owned()))
     }
@@ -80,7 +80,7 @@ impl Operator {
     }
 
     /// Sends it a signal, by its own pid.
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }

@@ -3,5 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test that cannot read its input has failed")]
 
+mod collector;
 mod generated;
+mod traces;
 mod walls;

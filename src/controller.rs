@@ -22,7 +22,7 @@ use crate::cluster::watch::Requests;
 
 /// The longest sleep of an object that has a deadline: a wall clock that was set is noticed within this time.
 /// Looking costs no request.
-const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+const LONGEST_SLEEP: Duration = Duration::from_secs(120);
 
 /// The pause before a look that was not taken, for the lease was not renewed in time, is taken after all.
 const UNTIL_LEADING: Duration = Duration::from_secs(1);

@@ -59,7 +59,7 @@ struct Runner {
     this: PathBuf,
 }
 
-const STEPS: [Step; 15] = [
+const STEPS: &[Step] = &[
     Step { name: "format", about: "rustfmt", cluster: false, run: |c| c.cargo(["fmt", "--all", "--check"]) },
     Step { name: "clippy", about: "lints, as errors", cluster: false, run: clippy },
     Step { name: "deny", about: "licences, sources, bans, advisories", cluster: false, run: deny },
@@ -132,7 +132,7 @@ const STEPS: [Step; 15] = [
 /// Runs the steps.
 pub fn main(args: &Args) -> Result<ExitCode> {
     if args.list {
-        for step in &STEPS {
+        for step in STEPS {
             println!("{:<12}{}", step.name, step.about);
         }
         return Ok(ExitCode::SUCCESS);

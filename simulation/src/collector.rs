@@ -87,15 +87,23 @@ impl Collector {
                 }
             }
             if holds(FOREGROUND) {
-                let blocks = |(_, it): &&Found| owners(it).any(|owner| owner["uid"] == uid && owner["blockOwnerDeletion"] == true);
+                let blocks = |(_, it): &&Found| {
+                    owners(it).any(|owner| owner["uid"] == uid && owner["blockOwnerDeletion"] == true)
+                };
                 if dependents().filter(blocks).count() == 0 {
                     add("release", found, Task::Release(found.clone(), FOREGROUND));
                 }
             }
-            let solid = |owner: &Value| by_uid.get(text(owner, "/uid")).filter(|(_, owner)| owner["metadata"]["namespace"] == object["metadata"]["namespace"] || text(owner, "/metadata/namespace").is_empty());
+            let solid = |owner: &Value| {
+                by_uid.get(text(owner, "/uid")).filter(|(_, owner)| {
+                    owner["metadata"]["namespace"] == object["metadata"]["namespace"]
+                        || text(owner, "/metadata/namespace").is_empty()
+                })
+            };
             if owners(object).next().is_some() && !is_going(object) {
                 let stands: Vec<&Found> = owners(object).filter_map(|owner| solid(owner).copied()).collect();
-                let waiting = |(_, owner): &&Found| is_going(owner) && finalizers(owner).iter().any(|name| name == FOREGROUND);
+                let waiting =
+                    |(_, owner): &&Found| is_going(owner) && finalizers(owner).iter().any(|name| name == FOREGROUND);
                 if stands.is_empty() {
                     add("delete", found, Task::Delete(found.clone(), "Background"));
                 } else if stands.iter().all(waiting) {
@@ -118,7 +126,11 @@ impl Collector {
 
     async fn execute(&self, task: &Task) {
         let at = |(kind, object): &Found| {
-            let root = if kind.group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{}/{}", kind.group, kind.version) };
+            let root = if kind.group.is_empty() {
+                "/api/v1".to_owned()
+            } else {
+                format!("/apis/{}/{}", kind.group, kind.version)
+            };
             path(&root, &kind.plural, object)
         };
         let same = |object: &Value| json!({"uid": object["metadata"]["uid"], "resourceVersion": object["metadata"]["resourceVersion"]});

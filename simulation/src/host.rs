@@ -71,7 +71,9 @@ unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, flags: u32) -> is
     });
     let filled = filled.ok().flatten();
     let count = filled.or_else(|| {
-        rustix::rand::getrandom(buffer, rustix::rand::GetRandomFlags::from_bits_retain(flags)).ok().map(|(got, _)| got.len())
+        rustix::rand::getrandom(buffer, rustix::rand::GetRandomFlags::from_bits_retain(flags))
+            .ok()
+            .map(|(got, _)| got.len())
     });
     count.and_then(|count| isize::try_from(count).ok()).unwrap_or(-1)
 }
@@ -130,7 +132,8 @@ mod tests {
 
     #[test]
     fn a_thread_outside_of_a_simulation_has_the_hosts_bytes_and_time() {
-        let order = || std::thread::spawn(|| (0..64).collect::<HashSet<u32>>().into_iter().collect::<Vec<_>>()).join().unwrap();
+        let order =
+            || std::thread::spawn(|| (0..64).collect::<HashSet<u32>>().into_iter().collect::<Vec<_>>()).join().unwrap();
         assert_ne!(order(), order());
         let map: HashMap<u8, u8> = HashMap::new();
         assert!(map.is_empty());

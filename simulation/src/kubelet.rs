@@ -118,8 +118,7 @@ impl Kubelet {
         loop {
             let seen = self.server.revision();
             let pods = self.server.objects("pods");
-            let mine: Vec<&Arc<Value>> =
-                pods.iter().filter(|pod| text(pod, "/spec/nodeName") == self.node).collect();
+            let mine: Vec<&Arc<Value>> = pods.iter().filter(|pod| text(pod, "/spec/nodeName") == self.node).collect();
             let uids: BTreeSet<&str> = mine.iter().map(|pod| text(pod, "/metadata/uid")).collect();
             self.lives.retain(|uid, _| uids.contains(uid.as_str()));
             for pod in mine {

@@ -56,7 +56,9 @@ impl Scheduler {
                 pods.iter().filter(|pod| text(pod, "/spec/nodeName").is_empty() && !is_going(pod)).collect();
             for pod in &waiting {
                 let uid = text(pod, "/metadata/uid");
-                if agenda.is_due(uid, || self.dice.fork(uid).time(&(Duration::from_millis(1)..=Duration::from_millis(300)))) {
+                if agenda
+                    .is_due(uid, || self.dice.fork(uid).time(&(Duration::from_millis(1)..=Duration::from_millis(300))))
+                {
                     self.place(pod).await;
                     agenda.tried(uid);
                 }
@@ -117,7 +119,9 @@ impl Scheduler {
             let claim = self.server.object("persistentvolumeclaims", namespace, &name);
             let Some(claim) = claim.filter(|claim| !is_going(claim)) else {
                 let why = match ephemeral {
-                    true => format!("waiting for ephemeral volume controller to create the persistentvolumeclaim {name:?}."),
+                    true => {
+                        format!("waiting for ephemeral volume controller to create the persistentvolumeclaim {name:?}.")
+                    }
                     false => format!("persistentvolumeclaim {name:?} not found."),
                 };
                 return Some(Waits::For(format!("0/1 nodes are available: {why}")));

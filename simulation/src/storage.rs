@@ -53,12 +53,20 @@ impl Storage {
         let (pods, claims) = (self.server.objects("pods"), self.server.objects("persistentvolumeclaims"));
         let mut tasks = Vec::new();
         for pod in pods.iter().filter(|pod| !is_going(pod)) {
-            for volume in pod["spec"]["volumes"].as_array().into_iter().flatten().filter(|it| it["ephemeral"].is_object()) {
+            for volume in
+                pod["spec"]["volumes"].as_array().into_iter().flatten().filter(|it| it["ephemeral"].is_object())
+            {
                 let name = format!("{}-{}", text(pod, "/metadata/name"), text(volume, "/name"));
-                let there = |claim: &&Arc<Value>| claim["metadata"]["name"] == name.as_str() && claim["metadata"]["namespace"] == pod["metadata"]["namespace"];
+                let there = |claim: &&Arc<Value>| {
+                    claim["metadata"]["name"] == name.as_str()
+                        && claim["metadata"]["namespace"] == pod["metadata"]["namespace"]
+                };
                 if !claims.iter().any(|claim| there(&claim)) {
                     let uid = text(pod, "/metadata/uid");
-                    tasks.push((format!("make {uid} {name}"), Task::Make(text(pod, "/metadata/namespace").to_owned(), claim_of(pod, volume, &name))));
+                    tasks.push((
+                        format!("make {uid} {name}"),
+                        Task::Make(text(pod, "/metadata/namespace").to_owned(), claim_of(pod, volume, &name)),
+                    ));
                 }
             }
         }
@@ -119,14 +127,17 @@ fn claim_of(pod: &Value, volume: &Value, name: &str) -> Value {
 
 /// Whether a pod uses a claim: one that has run to its end does not.
 fn uses(pod: &Value, claim: &Value) -> bool {
-    if pod["metadata"]["namespace"] != claim["metadata"]["namespace"] || matches!(text(pod, "/status/phase"), "Succeeded" | "Failed") {
+    if pod["metadata"]["namespace"] != claim["metadata"]["namespace"]
+        || matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+    {
         return false;
     }
     let name = text(claim, "/metadata/name");
     let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
     let named = |volume: &Value| {
         let ephemeral = format!("{}-{}", text(pod, "/metadata/name"), text(volume, "/name"));
-        text(volume, "/persistentVolumeClaim/claimName") == name || (volume["ephemeral"].is_object() && ephemeral == name)
+        text(volume, "/persistentVolumeClaim/claimName") == name
+            || (volume["ephemeral"].is_object() && ephemeral == name)
     };
     volumes.into_iter().any(named)
 }

@@ -109,12 +109,21 @@ async fn the_status_and_the_rest_are_written_apart_and_the_spec_is_counted() {
     first.status = Some(of(json!({"message": "mine"})));
     let made = api.create(&PostParams::default(), &first).await.unwrap();
     assert!(made.status.is_none(), "a status is not made with the object");
-    let both = merge(json!({"metadata": {"labels": {"x": "y"}}, "spec": {"desiredState": "Terminated"}, "status": {"message": "seen", "phase": "Active"}}));
+    let both = merge(
+        json!({"metadata": {"labels": {"x": "y"}}, "spec": {"desiredState": "Terminated"}, "status": {"message": "seen", "phase": "Active"}}),
+    );
     let status = api.patch_status("a", &PatchParams::default(), &both).await.unwrap();
     assert_eq!(status.status.as_ref().unwrap().message.as_deref(), Some("seen"));
     assert_eq!((status.metadata.generation, status.labels().len()), (Some(1), 0));
     assert_eq!(status.spec.desired_state, berth::api::session::DesiredState::Connected);
-    let spec = api.patch("a", &PatchParams::default(), &merge(json!({"spec": {"desiredState": "Disconnected"}, "status": {"message": "no"}}))).await.unwrap();
+    let spec = api
+        .patch(
+            "a",
+            &PatchParams::default(),
+            &merge(json!({"spec": {"desiredState": "Disconnected"}, "status": {"message": "no"}})),
+        )
+        .await
+        .unwrap();
     assert_eq!(spec.metadata.generation, Some(2));
     assert_eq!(spec.status.unwrap().message.as_deref(), Some("seen"));
 }
@@ -144,7 +153,9 @@ async fn a_pod_on_a_node_is_there_until_its_grace_is_over() {
     let (_, client) = server();
     let api: Api<Pod> = Api::namespaced(client, "demo");
     let pod = |node: Option<&str>| -> Pod {
-        of(json!({"metadata": {"name": "p"}, "spec": {"nodeName": node, "containers": [{"name": "c", "image": "i:1"}]}}))
+        of(
+            json!({"metadata": {"name": "p"}, "spec": {"nodeName": node, "containers": [{"name": "c", "image": "i:1"}]}}),
+        )
     };
     api.create(&PostParams::default(), &pod(None)).await.unwrap();
     api.delete("p", &DeleteParams::default()).await.unwrap();

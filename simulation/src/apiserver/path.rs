@@ -88,12 +88,7 @@ fn serves(has_status: bool, plural: &str, subresource: &str) -> bool {
     }
 }
 
-fn verb(
-    method: &Method,
-    name: &str,
-    subresource: &str,
-    query: &BTreeMap<String, String>,
-) -> Result<Verb, Refusal> {
+fn verb(method: &Method, name: &str, subresource: &str, query: &BTreeMap<String, String>) -> Result<Verb, Refusal> {
     let watches = query.get("watch").is_some_and(|value| value == "true" || value == "1");
     match *method {
         Method::GET if !name.is_empty() => Ok(Verb::Get),
@@ -114,7 +109,10 @@ fn verb(
 
 fn query(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(key, value)| (plain(key), plain(value))).collect()
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| (plain(key), plain(value)))
+        .collect()
 }
 
 /// What `%20` and `+` stand for.
@@ -153,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_path_names_its_kind_its_object_and_what_is_to_be_done() {
-        let call = read_path("PATCH", "/apis/berth.dev/v1alpha1/namespaces/demo/sessions/ana/status?dryRun=All").unwrap();
+        let call =
+            read_path("PATCH", "/apis/berth.dev/v1alpha1/namespaces/demo/sessions/ana/status?dryRun=All").unwrap();
         assert_eq!((call.verb, call.kind.kind.as_str()), (Verb::Patch, "Session"));
         assert_eq!((call.namespace.as_str(), call.name.as_str(), call.subresource.as_str()), ("demo", "ana", "status"));
         assert!(!call.is_write);
@@ -170,7 +169,9 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_not_found() {
-        for path in ["/api/v1/trees", "/apis/berth.dev/v2/sessions", "/", "/api/v1/pods/a", "/api/v1/namespaces/a/nodes/b"] {
+        for path in
+            ["/api/v1/trees", "/apis/berth.dev/v2/sessions", "/", "/api/v1/pods/a", "/api/v1/namespaces/a/nodes/b"]
+        {
             assert_eq!(read_path("GET", path).map_err(|refusal| refusal.code).err(), Some(404), "{path}");
         }
     }

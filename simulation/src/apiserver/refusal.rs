@@ -45,8 +45,12 @@ impl Refusal {
 
     /// Too many requests: 429.
     pub fn throttled() -> Self {
-        Self::new(429, "TooManyRequests", "the server has received too many requests and has asked us to try again later")
-            .retry_after(1)
+        Self::new(
+            429,
+            "TooManyRequests",
+            "the server has received too many requests and has asked us to try again later",
+        )
+        .retry_after(1)
     }
 
     /// The server failed: 500.
@@ -98,8 +102,11 @@ impl Refusal {
             several => (kind_and_group(kind, group), format!("[{}]", several.join(", "))),
         };
         let mut refusal = Self::new(422, "Invalid", format!("{full} {name:?} is invalid: {words}"));
-        let listed = causes.iter().map(|cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}));
-        refusal.detail("name", json!(name));
+        let listed =
+            causes.iter().map(|cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}));
+        if !name.is_empty() {
+            refusal.detail("name", json!(name));
+        }
         if !group.is_empty() {
             refusal.detail("group", json!(group));
         }

@@ -61,7 +61,9 @@ impl Selector {
 }
 
 fn can_select(kind: &Kind, field: &str) -> bool {
-    field == "metadata.name" || (kind.namespaced && field == "metadata.namespace") || kind.fields.iter().any(|it| it == field)
+    field == "metadata.name"
+        || (kind.namespaced && field == "metadata.namespace")
+        || kind.fields.iter().any(|it| it == field)
 }
 
 /// The field as text; empty where it is not there.

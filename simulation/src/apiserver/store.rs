@@ -139,7 +139,10 @@ mod tests {
         store.remove(&key("b"));
         assert_eq!(store.revision(), 4);
         let names = |revision| store.all_at("pods", revision).into_keys().map(|key| key.name).collect::<Vec<_>>();
-        assert_eq!((names(0).len(), names(1), names(3), names(4)), (0, vec!["a".into()], vec!["a".into(), "b".into()], vec!["a".into()]));
+        assert_eq!(
+            (names(0).len(), names(1), names(3), names(4)),
+            (0, vec!["a".into()], vec!["a".into(), "b".into()], vec!["a".into()])
+        );
         assert_eq!(store.all_at("pods", 2)[&key("a")]["n"], 1);
         assert_eq!(store.all_at("pods", 3)[&key("a")]["metadata"]["resourceVersion"], "3");
     }

@@ -5,10 +5,10 @@ mod builtin;
 mod cel;
 mod schema;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::call::Call;
-use super::meta::{is_going, finalizers, set_top, text};
+use super::meta::{edit, finalizers, is_going, set_top, text};
 use super::refusal::{Cause, Refusal};
 
 /// An object that was understood.
@@ -31,12 +31,18 @@ pub(super) fn decode(call: &Call, body: &Value) -> Result<Accepted, Refusal> {
         said == wanted || (said.is_empty() && !kind.is_custom())
     };
     if !is("kind", &kind.kind) || !is("apiVersion", &kind.api_version()) {
-        let words = format!("the object provided is unrecognized (must be of type {}): its kind is {} {}", kind.kind, body["apiVersion"], body["kind"]);
+        let words = format!(
+            "the object provided is unrecognized (must be of type {}): its kind is {} {}",
+            kind.kind, body["apiVersion"], body["kind"]
+        );
         return Err(Refusal::bad_request(words));
     }
     let mut object = match kind.decode {
         Some(decode) => decode(body).map_err(|error| {
-            Refusal::bad_request(format!("{} in version {:?} cannot be handled as a {}: {error}", kind.kind, kind.version, kind.kind))
+            Refusal::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: {error}",
+                kind.kind, kind.version, kind.kind
+            ))
         })?,
         None => body.clone(),
     };
@@ -46,6 +52,9 @@ pub(super) fn decode(call: &Call, body: &Value) -> Result<Accepted, Refusal> {
     metadata(call, &mut object)?;
     set_top(&mut object, "kind", json!(kind.kind));
     set_top(&mut object, "apiVersion", json!(kind.api_version()));
+    if kind.kind == "Lease" {
+        edit(&mut object["spec"], |_| ());
+    }
     if let Some(schema) = &kind.schema {
         schema::complete(schema, &mut object);
     }
@@ -57,13 +66,20 @@ fn metadata(call: &Call, object: &mut Value) -> Result<(), Refusal> {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     let unreadable = |error: serde_json::Error| {
         let kind = &call.kind;
-        Refusal::bad_request(format!("{} in version {:?} cannot be handled as a {}: {error}", kind.kind, kind.version, kind.kind))
+        Refusal::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {error}",
+            kind.kind, kind.version, kind.kind
+        ))
     };
     let read: ObjectMeta = match object.get("metadata") {
         None | Some(Value::Null) => ObjectMeta::default(),
         Some(metadata) => serde_json::from_value(metadata.clone()).map_err(unreadable)?,
     };
     object["metadata"] = serde_json::to_value(read).map_err(unreadable)?;
+    // What is empty is not written.
+    let is_empty =
+        |value: &Value| value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
+    edit(&mut object["metadata"], |metadata| metadata.retain(|_, value| !is_empty(value)));
     Ok(())
 }
 
@@ -80,12 +96,18 @@ pub(super) fn created(call: &Call, object: &Value) -> Result<(), Refusal> {
     refuse(call, text(object, "/metadata/name"), &causes)
 }
 
-/// Checks an object in place of another, which was sent with this uid, or none.
+/// Checks an object in place of another, which was sent with this metadata.
 ///
 /// # Errors
 /// When it may not be: with all causes.
-pub(super) fn updated(call: &Call, stands: &Value, object: &Value, uid: &str) -> Result<(), Refusal> {
+pub(super) fn updated(call: &Call, stands: &Value, object: &Value, sent: &Value) -> Result<(), Refusal> {
     let mut causes = builtin::metadata(object);
+    let going = text(sent, "/deletionTimestamp");
+    if !going.is_empty() && !is_going(stands) {
+        let message = format!("Invalid value: {going:?}: field is immutable");
+        causes.push(Cause { reason: "FieldValueInvalid", field: "metadata.deletionTimestamp".to_owned(), message });
+    }
+    let uid = text(sent, "/uid");
     if !uid.is_empty() && uid != text(stands, "/metadata/uid") {
         let message = format!("Invalid value: {uid:?}: field is immutable");
         causes.push(Cause { reason: "FieldValueInvalid", field: "metadata.uid".to_owned(), message });
@@ -96,7 +118,9 @@ pub(super) fn updated(call: &Call, stands: &Value, object: &Value, uid: &str) ->
         causes.push(Cause {
             reason: "FieldValueForbidden",
             field: "metadata.finalizers".to_owned(),
-            message: format!("Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {new:?}"),
+            message: format!(
+                "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {new:?}"
+            ),
         });
     }
     match &call.kind.schema {

@@ -82,13 +82,13 @@ fn lifecycle(state: &State, call: &Call) -> Result<(), Refusal> {
     if !is_going(namespace) {
         return Ok(());
     }
-    let words = format!(
-        "unable to create new content in namespace {} because it is being terminated",
-        call.namespace
-    );
+    let words = format!("unable to create new content in namespace {} because it is being terminated", call.namespace);
     let mut refusal = Refusal::forbidden(&call.kind.resource(), &call.name, &words);
     let message = format!("namespace {} is being terminated", call.namespace);
-    refusal.detail("causes", json!([{"reason": "NamespaceTerminating", "message": message, "field": "metadata.namespace"}]));
+    refusal.detail(
+        "causes",
+        json!([{"reason": "NamespaceTerminating", "message": message, "field": "metadata.namespace"}]),
+    );
     Err(refusal)
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
@@ -56,8 +56,18 @@ pub(super) fn begin(state: &mut State, call: &Call) -> Result<Plan, Refusal> {
     let initial = part("sendInitialEvents").map(|value| value == "true" || value == "1");
     match (initial, part("resourceVersionMatch")) {
         (Some(_), Some("NotOlderThan")) | (None, None) => {}
-        (Some(_), _) => return Err(forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")),
-        (None, Some(_)) => return Err(forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")),
+        (Some(_), _) => {
+            return Err(forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(forbidden(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ));
+        }
     }
     let seconds = part("timeoutSeconds").and_then(|seconds| seconds.parse().ok()).filter(|seconds| *seconds > 0);
     let seconds = seconds.unwrap_or_else(|| LASTS + state.dice.below(LASTS));
@@ -83,7 +93,8 @@ pub(super) fn begin(state: &mut State, call: &Call) -> Result<Plan, Refusal> {
     };
     if let Some(revision) = from {
         if revision < state.store.compacted() {
-            plan.ready.push_back(expired(&format!("too old resource version: {revision} ({})", state.store.compacted())));
+            plan.ready
+                .push_back(expired(&format!("too old resource version: {revision} ({})", state.store.compacted())));
             plan.over = true;
         }
         plan.cursor = revision;
@@ -93,7 +104,12 @@ pub(super) fn begin(state: &mut State, call: &Call) -> Result<Plan, Refusal> {
 
 fn forbidden(field: &str, words: &str) -> Refusal {
     let message = format!("Forbidden: {words}");
-    Refusal::invalid("ListOptions", "meta.k8s.io", "", &[Cause { reason: "FieldValueForbidden", field: field.to_owned(), message }])
+    Refusal::invalid(
+        "ListOptions",
+        "meta.k8s.io",
+        "",
+        &[Cause { reason: "FieldValueForbidden", field: field.to_owned(), message }],
+    )
 }
 
 impl Plan {
@@ -186,8 +202,7 @@ pub(super) fn stream(
     wire: Arc<dyn Wire>,
 ) -> BoxStream<'static, Result<Bytes, Disconnected>> {
     let deadline = Instant::now() + plan.lasts;
-    let mut stream =
-        Stream { server, end: wire.end(), wire, deadline, next_bookmark: None, closed: false, plan };
+    let mut stream = Stream { server, end: wire.end(), wire, deadline, next_bookmark: None, closed: false, plan };
     stream.next_bookmark = stream.bookmark_after(Instant::now());
     stream::unfold(stream, |mut stream| async move { stream.next().await.map(|item| (item, stream)) }).boxed()
 }
@@ -235,7 +250,12 @@ fn bookmark_after(now: Instant, deadline: Instant) -> Instant {
 }
 
 /// The next frame; nothing when the time of the watch is over.
-async fn frame(server: &ApiServer, plan: &mut Plan, next_bookmark: &mut Option<Instant>, deadline: Instant) -> Option<Item> {
+async fn frame(
+    server: &ApiServer,
+    plan: &mut Plan,
+    next_bookmark: &mut Option<Instant>,
+    deadline: Instant,
+) -> Option<Item> {
     loop {
         let changed = server.changed().notified();
         tokio::pin!(changed);

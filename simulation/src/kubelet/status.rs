@@ -114,7 +114,8 @@ fn conditions(pod: &Value, act: Act, time: &str) -> Value {
     }
     for (type_, truth, reason) in said {
         let truth = if truth { "True" } else { "False" };
-        let mut condition = json!({ "type": type_, "status": truth, "lastProbeTime": null, "lastTransitionTime": time });
+        let mut condition =
+            json!({ "type": type_, "status": truth, "lastProbeTime": null, "lastTransitionTime": time });
         if let Some(reason) = reason {
             condition["reason"] = json!(reason);
         }

@@ -39,7 +39,8 @@ async fn random_requests_are_answered_as_by_a_real_api_server() {
     let run_id = format!("{:x}", std::process::id());
     let next = Arc::new(AtomicU64::new(first));
     let lanes = (0..LANES.min(count)).map(|lane| {
-        let (client, next, namespace) = (client.clone(), Arc::clone(&next), format!("berth-conformance-{run_id}-{lane}"));
+        let (client, next, namespace) =
+            (client.clone(), Arc::clone(&next), format!("berth-conformance-{run_id}-{lane}"));
         tokio::spawn(async move {
             let real = Side::real(client, &namespace);
             real.begin().await;

@@ -24,34 +24,43 @@ impl Names {
     }
 
     fn tidy(&mut self, value: &mut Value) {
-        if value["kind"] == "Status" {
+        if value.get("kind").is_some_and(|kind| kind == "Status") {
             *value = status(value);
             return;
         }
-        if let Some(items) = value["items"].as_array_mut() {
-            items.iter_mut().for_each(|item| self.tidy(item));
+        if value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List")) {
+            // Without items there is none or null.
+            let items = value.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+            value["items"] = items
+                .into_iter()
+                .map(|mut item| {
+                    self.tidy(&mut item);
+                    item
+                })
+                .collect();
             // A list is of the newest revision of the whole server, whoever made it.
             value["metadata"]["resourceVersion"] = json!("of a list");
-            if value["metadata"].get("continue").is_some() {
-                value["metadata"]["continue"] = json!("token");
+            match value["metadata"].get("continue").and_then(Value::as_str) {
+                Some("") | None => drop_field(&mut value["metadata"], "continue"),
+                Some(_) => value["metadata"]["continue"] = json!("token"),
             }
-            drop_field(&mut value["metadata"], "selfLink");
             return;
         }
-        if value["type"].is_string() && value["object"].is_object() {
+        let value_of = |field: &str| value.get(field).cloned().unwrap_or_default();
+        if value_of("type").is_string() && value_of("object").is_object() {
             if value["type"] == "BOOKMARK" {
                 // Fields that a built-in type writes though they are empty.
-                let annotations = value["object"]["metadata"]["annotations"].clone();
+                let annotations = value.pointer("/object/metadata/annotations").cloned();
                 value["object"] = json!({ "annotations": annotations });
             } else {
                 self.tidy(&mut value["object"]);
             }
             return;
         }
-        if value["metadata"].is_object() {
-            self.metadata(&mut value["metadata"]);
+        if let Some(metadata) = value.get_mut("metadata").filter(|metadata| metadata.is_object()) {
+            self.metadata(metadata);
         }
-        if value["kind"] == "Pod" || value["spec"]["containers"].is_array() {
+        if value.pointer("/spec/containers").is_some() {
             pod(value);
         }
     }
@@ -61,11 +70,11 @@ impl Names {
             drop_field(metadata, field);
         }
         for field in ["creationTimestamp", "deletionTimestamp"] {
-            if metadata[field].is_string() {
+            if metadata.get(field).is_some_and(Value::is_string) {
                 metadata[field] = json!("a time");
             }
         }
-        for owner in metadata["ownerReferences"].as_array_mut().into_iter().flatten() {
+        for owner in metadata.get_mut("ownerReferences").and_then(Value::as_array_mut).into_iter().flatten() {
             self.number(owner, "uid");
         }
         self.number(metadata, "uid");
@@ -74,7 +83,7 @@ impl Names {
 
     /// Puts the order of first appearance in place of a uid or a resource version.
     fn number(&mut self, object: &mut Value, field: &str) {
-        let Some(text) = object[field].as_str().map(str::to_owned) else {
+        let Some(text) = object.get(field).and_then(Value::as_str).map(str::to_owned) else {
             drop_field(object, field);
             return;
         };
@@ -95,7 +104,14 @@ fn pod(pod: &mut Value) {
         drop_field(&mut pod["spec"], field);
     }
     // The tolerations of admission, 300 s for a node that is not ready or not reached.
-    let own: Vec<Value> = pod["spec"]["tolerations"].as_array().into_iter().flatten().filter(|it| it["tolerationSeconds"] != 300).cloned().collect();
+    let own: Vec<Value> = pod
+        .pointer("/spec/tolerations")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter(|it| it["tolerationSeconds"] != 300)
+        .cloned()
+        .collect();
     drop_field(&mut pod["spec"], "tolerations");
     if !own.is_empty() {
         pod["spec"]["tolerations"] = json!(own);
@@ -105,7 +121,12 @@ fn pod(pod: &mut Value) {
 /// A status by its code, its reason and the fields of its causes; messages may differ.
 fn status(status: &Value) -> Value {
     let details = &status["details"];
-    let mut causes: Vec<String> = details["causes"].as_array().into_iter().flatten().map(|cause| format!("{} {}", cause["reason"], cause["field"])).collect();
+    let mut causes: Vec<String> = details["causes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|cause| format!("{} {}", cause["reason"], cause["field"]))
+        .collect();
     causes.sort();
     causes.dedup();
     let mut about = Map::new();
@@ -122,11 +143,15 @@ pub fn difference(one: &Value, other: &Value, path: &str) -> Vec<String> {
             let mut keys: Vec<&String> = first.keys().chain(second.keys()).collect();
             keys.sort();
             keys.dedup();
-            keys.into_iter().flat_map(|key| optional(first.get(key), second.get(key), &format!("{path}.{key}"))).collect()
+            keys.into_iter()
+                .flat_map(|key| optional(first.get(key), second.get(key), &format!("{path}.{key}")))
+                .collect()
         }
         (Value::Array(first), Value::Array(second)) => {
             let longest = first.len().max(second.len());
-            (0..longest).flat_map(|index| optional(first.get(index), second.get(index), &format!("{path}[{index}]"))).collect()
+            (0..longest)
+                .flat_map(|index| optional(first.get(index), second.get(index), &format!("{path}[{index}]")))
+                .collect()
         }
         (one, other) if one == other => Vec::new(),
         (one, other) => vec![format!("{path}: {one}, {other}")],

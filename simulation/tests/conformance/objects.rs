@@ -59,16 +59,41 @@ impl Kind {
         match self {
             Self::ConfigMap => of("v1", "ConfigMap", "data", json!({"a": "1"})),
             // Nobody schedules it.
-            Self::Pod => of("v1", "Pod", "spec", json!({"schedulerName": "nobody", "automountServiceAccountToken": false,
-                "containers": [{"name": "c", "image": "localhost/none:1", "imagePullPolicy": "Never"}]})),
-            Self::Claim => of("v1", "PersistentVolumeClaim", "spec", json!({"storageClassName": "", "accessModes": ["ReadWriteOnce"],
-                "resources": {"requests": {"storage": "1Gi"}}})),
-            Self::Lease => of("coordination.k8s.io/v1", "Lease", "spec", json!({"holderIdentity": "a", "leaseDurationSeconds": 15,
-                "renewTime": "2026-01-31T12:00:00.000000Z"})),
+            Self::Pod => of(
+                "v1",
+                "Pod",
+                "spec",
+                json!({"schedulerName": "nobody", "automountServiceAccountToken": false,
+                "containers": [{"name": "c", "image": "localhost/none:1", "imagePullPolicy": "Never"}]}),
+            ),
+            Self::Claim => of(
+                "v1",
+                "PersistentVolumeClaim",
+                "spec",
+                json!({"storageClassName": "", "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}}}),
+            ),
+            Self::Lease => of(
+                "coordination.k8s.io/v1",
+                "Lease",
+                "spec",
+                json!({"holderIdentity": "a", "leaseDurationSeconds": 15,
+                "renewTime": "2026-01-31T12:00:00.000000Z"}),
+            ),
             Self::Session => of(ours, "Session", "spec", json!({"workspaceRef": {"name": "w"}, "user": {"id": "ana"}})),
-            Self::Workspace => of(ours, "Workspace", "spec", json!({"type": "web", "access": {"protocol": "HTTP", "port": 8080},
-                "endpoint": {"host": "192.0.2.1"}})),
-            Self::Policy => of(ours, "SessionPolicy", "spec", json!({"idle": {"after": "5m", "warnAfter": "10m", "disconnectAfter": "30m"}})),
+            Self::Workspace => of(
+                ours,
+                "Workspace",
+                "spec",
+                json!({"type": "web", "access": {"protocol": "HTTP", "port": 8080},
+                "endpoint": {"host": "192.0.2.1"}}),
+            ),
+            Self::Policy => of(
+                ours,
+                "SessionPolicy",
+                "spec",
+                json!({"idle": {"after": "5m", "warnAfter": "10m", "disconnectAfter": "30m"}}),
+            ),
         }
     }
 

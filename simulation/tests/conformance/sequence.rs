@@ -13,14 +13,59 @@ use crate::side::{Ask, Frames, Side, events};
 /// One request, without what only its side knows.
 #[derive(Clone, Debug)]
 pub enum Step {
-    Create { kind: Kind, name: &'static str, change: Value, dry: bool, strict: bool },
-    Get { kind: Kind, name: &'static str, metadata_only: bool },
-    List { kind: Kind, query: &'static str, metadata_only: bool },
-    Pages { kind: Kind },
-    Put { kind: Kind, name: &'static str, change: Value, version: Version, uid: Uid, status: bool },
-    Patch { kind: Kind, name: &'static str, change: Value, version: Version, uid: Uid, status: bool, metadata_only: bool, dry: bool },
-    Delete { kind: Kind, name: &'static str, version: Version, uid: Uid, how: Option<&'static str>, grace: Option<i64>, dry: bool },
-    Watch { kind: Kind, from: From, query: &'static str, metadata_only: bool },
+    Create {
+        kind: Kind,
+        name: &'static str,
+        change: Value,
+        dry: bool,
+        strict: bool,
+    },
+    Get {
+        kind: Kind,
+        name: &'static str,
+        metadata_only: bool,
+    },
+    List {
+        kind: Kind,
+        query: &'static str,
+        metadata_only: bool,
+    },
+    Pages {
+        kind: Kind,
+    },
+    Put {
+        kind: Kind,
+        name: &'static str,
+        change: Value,
+        version: Version,
+        uid: Uid,
+        status: bool,
+    },
+    Patch {
+        kind: Kind,
+        name: &'static str,
+        change: Value,
+        version: Version,
+        uid: Uid,
+        status: bool,
+        metadata_only: bool,
+        dry: bool,
+    },
+    Delete {
+        kind: Kind,
+        name: &'static str,
+        version: Version,
+        uid: Uid,
+        how: Option<&'static str>,
+        grace: Option<i64>,
+        dry: bool,
+    },
+    Watch {
+        kind: Kind,
+        from: From,
+        query: &'static str,
+        metadata_only: bool,
+    },
 }
 
 /// Which resource version goes with a request.
@@ -91,21 +136,46 @@ fn step(dice: &Dice, kind: Kind, others: Others) -> Step {
         7 => Step::Pages { kind },
         8..=9 => {
             let status = status(dice);
-            Step::Put { kind, name, change: change(dice, status).unwrap(), version: version(dice), uid: uid(dice), status }
+            Step::Put {
+                kind,
+                name,
+                change: change(dice, status).unwrap(),
+                version: version(dice),
+                uid: uid(dice),
+                status,
+            }
         }
         10..=14 => {
             let status = status(dice);
             let change = change(dice, status).unwrap();
-            Step::Patch { kind, name, change, version: version(dice), uid: uid(dice), status, metadata_only, dry: dice.chance(10) }
+            Step::Patch {
+                kind,
+                name,
+                change,
+                version: version(dice),
+                uid: uid(dice),
+                status,
+                metadata_only,
+                dry: dice.chance(10),
+            }
         }
         15..=17 => {
             // A real collector would do the rest of the other two at its own time.
             let how = if dice.chance(50) { Some("Background") } else { None };
             let grace = if dice.chance(30) { Some(i64::try_from(dice.below(3)).unwrap()) } else { None };
-            Step::Delete { kind, name, version: version(dice), uid: uid(dice), how, grace, dry: dice.chance(15) || (kind == Kind::Claim && others.controllers) }
+            Step::Delete {
+                kind,
+                name,
+                version: version(dice),
+                uid: uid(dice),
+                how,
+                grace,
+                dry: dice.chance(15) || (kind == Kind::Claim && others.controllers),
+            }
         }
         _ => {
-            let froms = [From::Unset, From::Zero, From::List, From::List, From::Initial, From::InitialOff, From::Wrongly];
+            let froms =
+                [From::Unset, From::Zero, From::List, From::List, From::Initial, From::InitialOff, From::Wrongly];
             Step::Watch { kind, from: *dice.pick(&froms).unwrap(), query, metadata_only }
         }
     }
@@ -119,7 +189,13 @@ fn create(dice: &Dice, kind: Kind, dry: bool) -> Step {
         3 => dice.pick(&kind.statuses()).cloned(),
         _ => None,
     };
-    Step::Create { kind, name, change: change.unwrap_or(json!({})), dry: dry || dice.chance(10), strict: dice.chance(15) }
+    Step::Create {
+        kind,
+        name,
+        change: change.unwrap_or(json!({})),
+        dry: dry || dice.chance(10),
+        strict: dice.chance(15),
+    }
 }
 
 /// What one side remembers.
@@ -139,7 +215,15 @@ pub async fn run(side: &Side, label: &str, steps: &[Step]) -> Vec<Value> {
     let root = ask("GET", format!("/api/v1/namespaces/{}/configmaps/root", side.namespace), None);
     let (_, root) = side.send(root).await;
     let root = root["metadata"]["uid"].as_str().unwrap().to_owned();
-    let mut memory = Memory { side, label, names: Names::default(), known: BTreeMap::new(), root, watches: Vec::new(), lists: BTreeMap::new() };
+    let mut memory = Memory {
+        side,
+        label,
+        names: Names::default(),
+        known: BTreeMap::new(),
+        root,
+        watches: Vec::new(),
+        lists: BTreeMap::new(),
+    };
     let mut answers = Vec::new();
     for step in steps {
         let answer = memory.step(step).await;
@@ -194,7 +278,9 @@ impl Memory<'_> {
 
     async fn send(&mut self, ask: Ask, object: Option<&str>) -> Value {
         let (code, body) = self.side.send(ask).await;
-        if let (Some(path), Some(version), Some(uid)) = (object, body["metadata"]["resourceVersion"].as_str(), body["metadata"]["uid"].as_str()) {
+        if let (Some(path), Some(version), Some(uid)) =
+            (object, body["metadata"]["resourceVersion"].as_str(), body["metadata"]["uid"].as_str())
+        {
             let known = self.known.entry(path.to_owned()).or_default();
             if known.1 != uid {
                 *known = (Vec::new(), uid.to_owned());
@@ -209,7 +295,11 @@ impl Memory<'_> {
     async fn step(&mut self, step: &Step) -> Value {
         match step {
             Step::Create { kind, name, change, dry, strict } => {
-                let query = format!("?{}{}", if *dry { "dryRun=All&" } else { "" }, if *strict { "fieldValidation=Strict" } else { "fieldValidation=Ignore" });
+                let query = format!(
+                    "?{}{}",
+                    if *dry { "dryRun=All&" } else { "" },
+                    if *strict { "fieldValidation=Strict" } else { "fieldValidation=Ignore" }
+                );
                 let body = self.object(*kind, name, change);
                 let object = self.path(*kind, name);
                 let path = kind.path(&self.side.namespace) + &query;
@@ -228,7 +318,14 @@ impl Memory<'_> {
                 let (code, first) = self.side.send(ask("GET", path.clone(), None)).await;
                 let mut pages = vec![self.names.answer(code, &first)];
                 if let Some(token) = first["metadata"]["continue"].as_str().filter(|token| !token.is_empty()) {
-                    let (code, second) = self.side.send(ask("GET", format!("{path}&continue={}", token.replace('=', "%3D").replace('/', "%2F")), None)).await;
+                    let (code, second) = self
+                        .side
+                        .send(ask(
+                            "GET",
+                            format!("{path}&continue={}", token.replace('=', "%3D").replace('/', "%2F")),
+                            None,
+                        ))
+                        .await;
                     pages.push(self.names.answer(code, &second));
                 }
                 json!(pages)
@@ -250,15 +347,23 @@ impl Memory<'_> {
                         body["metadata"][field] = json!(value);
                     }
                 }
-                let target = format!("{path}{}{}", if *status { "/status" } else { "" }, if *dry { "?dryRun=All" } else { "" });
-                let ask = Ask { type_: "application/merge-patch+json", metadata_only: *metadata_only, ..ask("PATCH", target, Some(body)) };
+                let target =
+                    format!("{path}{}{}", if *status { "/status" } else { "" }, if *dry { "?dryRun=All" } else { "" });
+                let ask = Ask {
+                    type_: "application/merge-patch+json",
+                    metadata_only: *metadata_only,
+                    ..ask("PATCH", target, Some(body))
+                };
                 self.send(ask, (!dry).then_some(&path)).await
             }
             Step::Delete { kind, name, version, uid, how, grace, dry } => {
                 let path = self.path(*kind, name);
                 let (version, uid) = self.conditions(&path, *version, *uid);
                 let mut options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {}});
-                json_patch::merge(&mut options, &json!({"propagationPolicy": how, "gracePeriodSeconds": grace, "preconditions": {"resourceVersion": version, "uid": uid}}));
+                json_patch::merge(
+                    &mut options,
+                    &json!({"propagationPolicy": how, "gracePeriodSeconds": grace, "preconditions": {"resourceVersion": version, "uid": uid}}),
+                );
                 if *dry {
                     options["dryRun"] = json!(["All"]);
                 }
@@ -273,14 +378,19 @@ impl Memory<'_> {
         let from = match from {
             From::Unset => String::new(),
             From::Zero => "&resourceVersion=0".to_owned(),
-            From::Initial => "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true".to_owned(),
+            From::Initial => {
+                "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true".to_owned()
+            }
             From::InitialOff => "&sendInitialEvents=false&resourceVersionMatch=NotOlderThan".to_owned(),
             From::Wrongly => "&resourceVersionMatch=NotOlderThan".to_owned(),
             From::List => {
                 // From the first list of this sequence on, so that there is something to tell.
                 if !self.lists.contains_key(&base) {
                     let (_, list) = self.side.send(ask("GET", base.clone(), None)).await;
-                    self.lists.insert(base.clone(), list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned());
+                    self.lists.insert(
+                        base.clone(),
+                        list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned(),
+                    );
                 }
                 format!("&resourceVersion={}", self.lists[&base])
             }
@@ -305,10 +415,16 @@ impl Memory<'_> {
             // Every selector takes one of these.
             for color in [json!("red"), Value::Null] {
                 let mut body = self.object(kind, "last", &json!({}));
-                json_patch::merge(&mut body, &json!({"metadata": {"name": format!("{last}{}", if color.is_null() { "-plain" } else { "" }), "labels": {"color": color}}}));
+                json_patch::merge(
+                    &mut body,
+                    &json!({"metadata": {"name": format!("{last}{}", if color.is_null() { "-plain" } else { "" }), "labels": {"color": color}}}),
+                );
                 self.side.send(ask("POST", path.clone(), Some(body))).await;
             }
-            let seen = events(frames, |event| event["object"]["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(&last))).await;
+            let seen = events(frames, |event| {
+                event["object"]["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(&last))
+            })
+            .await;
             answers.push(seen.iter().map(|event| self.names.answer(0, event)).collect());
         }
         answers

@@ -48,8 +48,14 @@ impl Side {
 
     /// Makes the namespace, with what pods need and what objects are owned by.
     pub async fn begin(&self) {
-        let post = |path: String, body: Value| self.send(Ask { method: "POST", path, type_: "application/json", metadata_only: false, body: Some(body) });
-        let (code, answer) = post("/api/v1/namespaces".into(), json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})).await;
+        let post = |path: String, body: Value| {
+            self.send(Ask { method: "POST", path, type_: "application/json", metadata_only: false, body: Some(body) })
+        };
+        let (code, answer) = post(
+            "/api/v1/namespaces".into(),
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}),
+        )
+        .await;
         assert_eq!(code, 201, "{answer}");
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
         let (code, answer) = post(format!("/api/v1/namespaces/{}/serviceaccounts", self.namespace), account).await;
@@ -61,7 +67,9 @@ impl Side {
     /// Deletes the namespace.
     pub async fn end(&self) {
         let path = format!("/api/v1/namespaces/{}", self.namespace);
-        let (code, answer) = self.send(Ask { method: "DELETE", path, type_: "application/json", metadata_only: false, body: None }).await;
+        let (code, answer) = self
+            .send(Ask { method: "DELETE", path, type_: "application/json", metadata_only: false, body: None })
+            .await;
         assert_eq!(code, 200, "{answer}");
     }
 
@@ -76,7 +84,9 @@ impl Side {
     /// Sends it; the answer as it comes.
     pub async fn open(&self, ask: Ask) -> (u16, Frames) {
         let accept = match ask.metadata_only {
-            true if ask.path.contains('?') && !ask.path.contains("watch=") && !ask.path.contains("dryRun") => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            true if ask.path.contains('?') && !ask.path.contains("watch=") && !ask.path.contains("dryRun") => {
+                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+            }
             true => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
             false => "application/json",
         };

@@ -75,24 +75,35 @@ pub(super) fn metadata(object: &Value) -> Vec<Cause> {
     let metadata = &object["metadata"];
     for (key, value) in metadata["labels"].as_object().into_iter().flatten() {
         if !is_qualified(key) {
-            causes.push(invalid("metadata.labels", key, "name part must consist of alphanumeric characters, '-', '_' or '.'"));
+            causes.push(invalid(
+                "metadata.labels",
+                key,
+                "name part must consist of alphanumeric characters, '-', '_' or '.'",
+            ));
         }
         let value = value.as_str().unwrap_or_default();
         if !value.is_empty() && !is_label(value) {
-            causes.push(invalid("metadata.labels", value, "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.'"));
+            causes.push(invalid(
+                "metadata.labels",
+                value,
+                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.'",
+            ));
         }
     }
     for key in metadata["annotations"].as_object().into_iter().flatten().map(|(key, _)| key) {
         if !is_qualified(&key.to_lowercase()) {
-            causes.push(invalid("metadata.annotations", key, "name part must consist of alphanumeric characters, '-', '_' or '.'"));
+            causes.push(invalid(
+                "metadata.annotations",
+                key,
+                "name part must consist of alphanumeric characters, '-', '_' or '.'",
+            ));
         }
     }
     for (index, name) in metadata["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).enumerate() {
         let plain = !name.contains('/') && !matches!(name, "foregroundDeletion" | "orphan" | "kubernetes");
         if !is_qualified(name) || plain {
             let words = "name is neither a standard finalizer name nor is it fully qualified";
-            let _ = index;
-            causes.push(invalid("metadata.finalizers", name, words));
+            causes.push(invalid(format!("metadata.finalizers[{index}]"), name, words));
         }
     }
     let mut controllers = 0;
@@ -148,12 +159,20 @@ pub(super) fn created(call: &Call, object: &Value) -> Vec<Cause> {
 pub(super) fn updated(call: &Call, stands: &Value, object: &Value) -> Vec<Cause> {
     match call.kind.kind.as_str() {
         "Pod" if spec_of_pod(stands) != spec_of_pod(object) => {
-            vec![forbidden("spec", "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)")]
+            vec![forbidden(
+                "spec",
+                "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
+            )]
         }
         "PersistentVolumeClaim" if stands["spec"] != object["spec"] && !binds(stands, object) => {
-            vec![forbidden("spec", "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims")]
+            vec![forbidden(
+                "spec",
+                "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
+            )]
         }
-        "ConfigMap" if stands["immutable"] == true && (stands["data"] != object["data"] || object["immutable"] != true) => {
+        "ConfigMap"
+            if stands["immutable"] == true && (stands["data"] != object["data"] || object["immutable"] != true) =>
+        {
             vec![forbidden("data", "field is immutable when `immutable` is set")]
         }
         "ConfigMap" => config_map(object),
@@ -228,7 +247,15 @@ fn config_map(object: &Value) -> Vec<Cause> {
         !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
     };
     let wrong = keys.filter(|key| !good(key));
-    wrong.map(|key| invalid(format!("data[{key}]"), key, "a valid config key must consist of alphanumeric characters, '-', '_' or '.'")).collect()
+    wrong
+        .map(|key| {
+            invalid(
+                format!("data[{key}]"),
+                key,
+                "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
+            )
+        })
+        .collect()
 }
 
 fn lease(object: &Value) -> Vec<Cause> {

@@ -60,15 +60,12 @@ fn typed(schema: &Value, value: &Value) -> Cel {
         Value::String(text) if schema["format"] == "date-time" => chrono::DateTime::parse_from_rfc3339(text)
             .map_or_else(|_| Cel::String(Arc::new(text.clone())), Cel::Timestamp),
         Value::String(text) => Cel::String(Arc::new(text.clone())),
-        Value::Array(items) => {
-            Cel::List(Arc::new(items.iter().map(|item| typed(&schema["items"], item)).collect()))
-        }
+        Value::Array(items) => Cel::List(Arc::new(items.iter().map(|item| typed(&schema["items"], item)).collect())),
         Value::Object(fields) => {
             let below = |name: &str| schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
             let known = fields.iter().filter(|(_, value)| !value.is_null());
-            let map: HashMap<Key, Cel> = known
-                .map(|(name, value)| (Key::String(Arc::new(name.clone())), typed(below(name), value)))
-                .collect();
+            let map: HashMap<Key, Cel> =
+                known.map(|(name, value)| (Key::String(Arc::new(name.clone())), typed(below(name), value))).collect();
             Cel::Map(Map { map: Arc::new(map) })
         }
     }
@@ -92,7 +89,11 @@ mod tests {
             ("!self.matches('[\\\\x00-\\\\x1f\\\\x{200b}]')", json!("plain"), true),
             ("!self.matches('[\\\\x00-\\\\x1f\\\\x{200b}]')", json!("a\u{200b}b"), false),
             ("self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') && duration(self) <= duration('8760h')", json!("1h30m"), true),
-            ("self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') && duration(self) <= duration('8760h')", json!("8761h"), false),
+            (
+                "self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') && duration(self) <= duration('8760h')",
+                json!("8761h"),
+                false,
+            ),
             ("timestamp(self) > timestamp('2000-01-01T00:00:00Z')", json!("2026-01-01T00:00:00+02:00"), true),
             ("self.p in ['A', 'B']", json!({"p": "B"}), true),
             ("self.at == timestamp('2026-01-01T00:00:00Z')", json!({"at": "2026-01-01T01:00:00+01:00"}), true),

@@ -97,13 +97,19 @@ fn values(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
     if schema["x-kubernetes-int-or-string"] == true {
         if !value.is_string() && !value.is_i64() {
             let is = type_of(value);
-            wrong("FieldValueTypeInvalid", format!("Invalid value: {is:?}: {path} in body must be of type integer,string: {is:?}"));
+            wrong(
+                "FieldValueTypeInvalid",
+                format!("Invalid value: {is:?}: {path} in body must be of type integer,string: {is:?}"),
+            );
         }
         return;
     }
     if !is_of(type_, value) {
         let is = type_of(value);
-        wrong("FieldValueTypeInvalid", format!("Invalid value: {is:?}: {path} in body must be of type {type_}: {is:?}"));
+        wrong(
+            "FieldValueTypeInvalid",
+            format!("Invalid value: {is:?}: {path} in body must be of type {type_}: {is:?}"),
+        );
         return;
     }
     if let Some(choices) = schema["enum"].as_array().filter(|choices| !choices.contains(value)) {
@@ -117,22 +123,34 @@ fn values(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
                 wrong("FieldValueTooLong", format!("Too long: may not be more than {most} bytes"));
             }
             if let Some(least) = schema["minLength"].as_u64().filter(|least| length < *least) {
-                wrong("FieldValueInvalid", format!("Invalid value: {text:?}: {path} in body should be at least {least} chars long"));
+                wrong(
+                    "FieldValueInvalid",
+                    format!("Invalid value: {text:?}: {path} in body should be at least {least} chars long"),
+                );
             }
             if let Some(pattern) = schema["pattern"].as_str().filter(|pattern| !matches(pattern, text)) {
                 wrong("FieldValueInvalid", format!("Invalid value: {text:?}: {path} in body should match '{pattern}'"));
             }
             if schema["format"] == "date-time" && chrono::DateTime::parse_from_rfc3339(text).is_err() {
-                wrong("FieldValueInvalid", format!("Invalid value: {text:?}: {path} in body must be of type date-time: {text:?}"));
+                wrong(
+                    "FieldValueInvalid",
+                    format!("Invalid value: {text:?}: {path} in body must be of type date-time: {text:?}"),
+                );
             }
         }
         Value::Number(number) => {
             let number = number.as_f64().unwrap_or_default();
             if let Some(most) = schema["maximum"].as_f64().filter(|most| number > *most) {
-                wrong("FieldValueInvalid", format!("Invalid value: {value}: {path} in body should be less than or equal to {most}"));
+                wrong(
+                    "FieldValueInvalid",
+                    format!("Invalid value: {value}: {path} in body should be less than or equal to {most}"),
+                );
             }
             if let Some(least) = schema["minimum"].as_f64().filter(|least| number < *least) {
-                wrong("FieldValueInvalid", format!("Invalid value: {value}: {path} in body should be greater than or equal to {least}"));
+                wrong(
+                    "FieldValueInvalid",
+                    format!("Invalid value: {value}: {path} in body should be greater than or equal to {least}"),
+                );
             }
         }
         Value::Array(items) => array(schema, items, path, causes),
@@ -156,7 +174,8 @@ fn array(schema: &Value, items: &[Value], path: &str, causes: &mut Vec<Cause>) {
     }
     if schema["x-kubernetes-list-type"] == "map" {
         let keys: Vec<Value> = items.iter().map(|item| identity(schema, item)).collect();
-        for (index, key) in keys.iter().enumerate().filter(|(index, key)| keys.iter().take(*index).any(|it| it == *key)) {
+        for (index, key) in keys.iter().enumerate().filter(|(index, key)| keys.iter().take(*index).any(|it| it == *key))
+        {
             let message = format!("Duplicate value: {key}");
             causes.push(Cause { reason: "FieldValueDuplicate", field: format!("{path}[{index}]"), message });
         }
@@ -299,8 +318,11 @@ mod tests {
     fn what_the_schema_does_not_know_is_dropped_and_defaults_are_added() {
         let object = completed(json!({"kind": "K", "metadata": {"x": 1}, "other": 1, "spec": {
             "name": null, "mode": null, "what": 1, "free": {"any": {"thing": 1}}, "tags": {"a": "b"}, "list": [{"k": "a", "z": 1}]}}));
-        assert_eq!(object, json!({"kind": "K", "metadata": {"x": 1}, "spec": {
-            "mode": null, "size": 3, "free": {"any": {"thing": 1}}, "tags": {"a": "b"}, "list": [{"k": "a"}]}}));
+        assert_eq!(
+            object,
+            json!({"kind": "K", "metadata": {"x": 1}, "spec": {
+            "mode": null, "size": 3, "free": {"any": {"thing": 1}}, "tags": {"a": "b"}, "list": [{"k": "a"}]}})
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::apiserver::State;
 use crate::apiserver::call::Call;
-use crate::apiserver::meta::{finalizers, edit, set};
+use crate::apiserver::meta::{edit, finalizers, set};
 
 /// Fills in a new object.
 pub(super) fn created(state: &State, call: &Call, object: &mut Value) {
@@ -16,7 +16,9 @@ pub(super) fn created(state: &State, call: &Call, object: &mut Value) {
             object["spec"] = json!({ "finalizers": ["kubernetes"] });
             object["status"] = json!({ "phase": "Active" });
             let name = object["metadata"]["name"].clone();
-            edit(&mut object["metadata"]["labels"], |labels| labels.insert("kubernetes.io/metadata.name".to_owned(), name));
+            edit(&mut object["metadata"]["labels"], |labels| {
+                labels.insert("kubernetes.io/metadata.name".to_owned(), name)
+            });
         }
         _ => {}
     }
@@ -61,9 +63,10 @@ fn container_defaults(container: &mut Map<String, Value>) {
 }
 
 fn claim(state: &State, object: &mut Value) {
-    let class = state.store.all("storageclasses.storage.k8s.io").find(|(_, class)| {
-        class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
-    });
+    let class = state
+        .store
+        .all("storageclasses.storage.k8s.io")
+        .find(|(_, class)| class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true");
     let class = class.map(|(key, _)| json!(key.name));
     edit(&mut object["spec"], |spec| {
         default(spec, "volumeMode", json!("Filesystem"));

@@ -24,6 +24,7 @@ pub(super) fn replace(state: &mut State, call: &Call) -> Result<(u16, Value), Re
         };
         return Err(Refusal::bad_request(words));
     }
+    let wanted = validate::decode(call, &call.body)?.object;
     let Some(stands) = state.store.get(&key(call)).cloned() else {
         if !call.kind.create_on_update || !call.subresource.is_empty() {
             return Err(Refusal::not_found(&call.kind.resource(), &call.name));
@@ -35,7 +36,6 @@ pub(super) fn replace(state: &mut State, call: &Call) -> Result<(u16, Value), Re
     };
     let uid = text(&call.body, "/metadata/uid");
     other_uid(call, uid, text(&stands, "/metadata/uid"))?;
-    let wanted = validate::decode(call, &call.body)?.object;
     store(state, call, &stands, wanted)
 }
 
@@ -60,11 +60,17 @@ pub(super) fn patch(state: &mut State, call: &Call) -> Result<(u16, Value), Refu
             let patch: json_patch::Patch = serde_json::from_value(Value::clone(&call.body))
                 .map_err(|error| Refusal::bad_request(error.to_string()))?;
             json_patch::patch(&mut wanted, &patch).map_err(|error| {
-                Refusal::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {error}"))
+                Refusal::new(
+                    422,
+                    "Invalid",
+                    format!("the server rejected our request due to an error in our request: {error}"),
+                )
             })?;
         }
         other => {
-            let words = format!("the body of the request was in an unknown format - accepted media types include: {JSON_PATCH}, {MERGE_PATCH}; not {other}");
+            let words = format!(
+                "the body of the request was in an unknown format - accepted media types include: {JSON_PATCH}, {MERGE_PATCH}; not {other}"
+            );
             return Err(Refusal::new(415, "UnsupportedMediaType", words));
         }
     }
@@ -98,23 +104,22 @@ fn store(state: &mut State, call: &Call, stands: &Arc<Value>, wanted: Value) -> 
         version if version == text(stands, "/metadata/resourceVersion") => {}
         _ => return Err(Refusal::conflict(&resource, &call.name, CHANGED)),
     }
-    let uid = text(&wanted, "/metadata/uid").to_owned();
+    let sent = Value::clone(&wanted["metadata"]);
     let mut object = allowed(call, stands, wanted);
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "namespace", "resourceVersion", "generateName"] {
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "namespace",
+        "resourceVersion",
+        "generateName",
+    ] {
         set(&mut object, field, stands["metadata"][field].clone());
     }
     set(&mut object, "managedFields", Value::Null);
-    for field in ["finalizers", "ownerReferences", "labels", "annotations"] {
-        let empty = match &object["metadata"][field] {
-            Value::Array(items) => items.is_empty(),
-            Value::Object(items) => items.is_empty(),
-            other => other.is_null(),
-        };
-        if empty {
-            set(&mut object, field, Value::Null);
-        }
-    }
-    validate::updated(call, stands, &object, &uid)?;
+    validate::updated(call, stands, &object, &sent)?;
     if call.kind.counts && differs(call, stands, &object) {
         let generation = number(stands, "/metadata/generation").unwrap_or_default();
         set(&mut object, "generation", json!(generation + 1));
@@ -152,6 +157,13 @@ fn allowed(call: &Call, stands: &Value, wanted: Value) -> Value {
         ("status", _) if call.kind.kind == "Pod" => {
             let mut object = take(&["spec"], stands, &wanted);
             set(&mut object, "ownerReferences", stands["metadata"]["ownerReferences"].clone());
+            object
+        }
+        ("status", _) if call.kind.kind == "PersistentVolumeClaim" => {
+            let mut object = take(&["spec"], stands, &wanted);
+            if text(&object, "/status/phase").is_empty() {
+                object["status"]["phase"] = json!("Pending");
+            }
             object
         }
         ("status", _) => take(&["status"], &wanted, stands),
@@ -195,7 +207,10 @@ pub(super) fn bind(state: &mut State, call: &Call) -> Result<(u16, Value), Refus
     let mut object = Value::clone(&stands);
     object["spec"]["nodeName"] = call.body["target"]["name"].clone();
     let now = stamp(state);
-    prepare::condition(&mut object, &json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}));
+    prepare::condition(
+        &mut object,
+        &json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}),
+    );
     if !call.is_dry {
         state.store.put(&key, object);
     }

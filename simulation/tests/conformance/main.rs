@@ -2,9 +2,10 @@
 //! kinds (`KUBECONFIG`); makes its own namespaces and deletes them.
 //!
 //! `BERTH_SEEDS` says how many sequences, `BERTH_SEED` the first. Where an operator leads, it would write to Sessions
-//! and Workspaces between the requests: those two are then only tried, not stored.
+//! and Workspaces between the requests, and Kubernetes' controllers to claims: those are then only tried, not stored. All
+//! is compared on an API server alone, with nothing but Berth's kinds.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what must be so")]
+#![expect(clippy::unwrap_used, reason = "a test says what must be so")]
 
 mod normal;
 mod objects;
@@ -17,11 +18,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use berth_simulation::{ApiServer, Dice, SimClock};
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use serde_json::json;
 
-use sequence::{Step, run, steps};
+use sequence::{Others, Step, run, steps};
 use side::Side;
 
 /// How many namespaces are used at once.
@@ -32,7 +34,8 @@ async fn random_requests_are_answered_as_by_a_real_api_server() {
     let client = Client::try_default().await.expect("a cluster: eval \"$(cargo xtask cluster env)\"");
     let number = |name: &str, default: u64| env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (first, count) = (number("BERTH_SEED", 1), number("BERTH_SEEDS", 500));
-    let stores_ours = !an_operator_leads(&client).await;
+    let others =
+        Others { operator: leads(&client, berth::operator::LEASE).await, controllers: controllers_work(&client).await };
     let run_id = format!("{:x}", std::process::id());
     let next = Arc::new(AtomicU64::new(first));
     let lanes = (0..LANES.min(count)).map(|lane| {
@@ -47,7 +50,7 @@ async fn random_requests_are_answered_as_by_a_real_api_server() {
                 if seed >= first + count {
                     break;
                 }
-                differences.extend(compare(&real, &namespace, seed, stores_ours).await);
+                differences.extend(compare(&real, &namespace, seed, others).await);
             }
             real.end().await;
             differences
@@ -61,17 +64,23 @@ async fn random_requests_are_answered_as_by_a_real_api_server() {
     assert!(differences.is_empty(), "{} of {count} sequences differ:\n{}", differences.len(), shown.join("\n"));
 }
 
-/// Whether an operator works on this cluster.
-async fn an_operator_leads(client: &Client) -> bool {
+/// Whether somebody leads by a lease of this name.
+async fn leads(client: &Client, name: &str) -> bool {
     let leases: Api<Lease> = Api::all(client.clone());
-    let named = ListParams::default().fields(&format!("metadata.name={}", berth::app::LEASE));
+    let named = ListParams::default().fields(&format!("metadata.name={name}"));
     let held = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref()).is_some();
     leases.list(&named).await.unwrap().iter().any(held)
 }
 
+/// Whether Kubernetes' controllers work on this cluster: one of them gives every namespace this object.
+async fn controllers_work(client: &Client) -> bool {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-system");
+    api.get_opt("kube-root-ca.crt").await.unwrap().is_some()
+}
+
 /// Runs the sequence of a seed on both sides; where they differ, says so with the shortest sequence that does.
-async fn compare(real: &Side, namespace: &str, seed: u64, stores_ours: bool) -> Option<String> {
-    let mut steps = steps(&Dice::new(seed), stores_ours);
+async fn compare(real: &Side, namespace: &str, seed: u64, others: Others) -> Option<String> {
+    let mut steps = steps(&Dice::new(seed), others);
     let mut attempt = 0;
     let mut difference = differ(real, namespace, seed, &mut attempt, &steps).await?;
     let mut index = 0;

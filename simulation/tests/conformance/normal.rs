@@ -12,9 +12,6 @@ pub struct Names {
     uids: BTreeMap<String, usize>,
 }
 
-/// Fields of pods that admission and defaults of a real API server add, and that neither Berth nor an actor reads.
-const OF_PODS: [&str; 2] = ["serviceAccount", "serviceAccountName"];
-
 impl Names {
     /// The answer, comparable.
     pub fn answer(&mut self, code: u16, body: &Value) -> Value {
@@ -24,35 +21,41 @@ impl Names {
     }
 
     fn tidy(&mut self, value: &mut Value) {
-        if value["kind"] == "Status" {
+        if value.get("kind").is_some_and(|kind| kind == "Status") {
             *value = status(value);
             return;
         }
-        if let Some(items) = value["items"].as_array_mut() {
-            items.iter_mut().for_each(|item| self.tidy(item));
+        if value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List")) {
+            // Without items there is none or null.
+            let items = value.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+            value["items"] = items
+                .into_iter()
+                .map(|mut item| {
+                    self.tidy(&mut item);
+                    item
+                })
+                .collect();
             // A list is of the newest revision of the whole server, whoever made it.
             value["metadata"]["resourceVersion"] = json!("of a list");
-            if value["metadata"].get("continue").is_some() {
-                value["metadata"]["continue"] = json!("token");
+            match value["metadata"].get("continue").and_then(Value::as_str) {
+                Some("") | None => drop_field(&mut value["metadata"], "continue"),
+                Some(_) => value["metadata"]["continue"] = json!("token"),
             }
-            drop_field(&mut value["metadata"], "selfLink");
             return;
         }
-        if value["type"].is_string() && value["object"].is_object() {
+        let value_of = |field: &str| value.get(field).cloned().unwrap_or_default();
+        if value_of("type").is_string() && value_of("object").is_object() {
             if value["type"] == "BOOKMARK" {
                 // Fields that a built-in type writes though they are empty.
-                let annotations = value["object"]["metadata"]["annotations"].clone();
+                let annotations = value.pointer("/object/metadata/annotations").cloned();
                 value["object"] = json!({ "annotations": annotations });
             } else {
                 self.tidy(&mut value["object"]);
             }
             return;
         }
-        if value["metadata"].is_object() {
-            self.metadata(&mut value["metadata"]);
-        }
-        if value["kind"] == "Pod" || value["spec"]["containers"].is_array() {
-            pod(value);
+        if let Some(metadata) = value.get_mut("metadata").filter(|metadata| metadata.is_object()) {
+            self.metadata(metadata);
         }
     }
 
@@ -61,11 +64,11 @@ impl Names {
             drop_field(metadata, field);
         }
         for field in ["creationTimestamp", "deletionTimestamp"] {
-            if metadata[field].is_string() {
+            if metadata.get(field).is_some_and(Value::is_string) {
                 metadata[field] = json!("a time");
             }
         }
-        for owner in metadata["ownerReferences"].as_array_mut().into_iter().flatten() {
+        for owner in metadata.get_mut("ownerReferences").and_then(Value::as_array_mut).into_iter().flatten() {
             self.number(owner, "uid");
         }
         self.number(metadata, "uid");
@@ -74,7 +77,7 @@ impl Names {
 
     /// Puts the order of first appearance in place of a uid or a resource version.
     fn number(&mut self, object: &mut Value, field: &str) {
-        let Some(text) = object[field].as_str().map(str::to_owned) else {
+        let Some(text) = object.get(field).and_then(Value::as_str).map(str::to_owned) else {
             drop_field(object, field);
             return;
         };
@@ -87,24 +90,6 @@ impl Names {
 fn drop_field(object: &mut Value, field: &str) {
     if let Some(object) = object.as_object_mut() {
         object.remove(field);
-    }
-}
-
-fn pod(pod: &mut Value) {
-    for field in OF_PODS {
-        drop_field(&mut pod["spec"], field);
-    }
-    // The tolerations of admission, 300 s for a node that is not ready or not reached.
-    let own: Vec<Value> = pod["spec"]["tolerations"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|it| it["tolerationSeconds"] != 300)
-        .cloned()
-        .collect();
-    drop_field(&mut pod["spec"], "tolerations");
-    if !own.is_empty() {
-        pod["spec"]["tolerations"] = json!(own);
     }
 }
 

@@ -98,10 +98,19 @@ pub enum From {
 const NAMES: [&str; 2] = ["a", "b"];
 const QUERIES: [&str; 5] = ["", ",color=red", ",color!=red", ",color in (red,blue)", ",!color"];
 
+/// Who else writes to what is compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Others {
+    /// Berth's operator: Sessions and Workspaces are then only tried.
+    pub operator: bool,
+    /// Kubernetes' controllers: claims are then only tried.
+    pub controllers: bool,
+}
+
 /// The sequence of these dice.
-pub fn steps(dice: &Dice, stores_ours: bool) -> Vec<Step> {
+pub fn steps(dice: &Dice, others: Others) -> Vec<Step> {
     let Some(kind) = dice.pick(&KINDS).copied() else { return Vec::new() };
-    let tries = kind.is_reconciled() && !stores_ours;
+    let tries = (kind.is_reconciled() && others.operator) || (kind == Kind::Claim && others.controllers);
     let count = 4 + dice.below(14);
     (0..count).map(|_| if tries { create(dice, kind, true) } else { step(dice, kind) }).collect()
 }
@@ -298,20 +307,18 @@ impl Memory<'_> {
             }
             Step::Pages { kind } => {
                 let path = format!("{}?limit=1&labelSelector={}", kind.path(&self.side.namespace), self.selector(""));
-                let (code, first) = self.side.send(ask("GET", path.clone(), None)).await;
-                let mut pages = vec![self.names.answer(code, &first)];
-                if let Some(token) = first["metadata"]["continue"].as_str().filter(|token| !token.is_empty()) {
-                    let (code, second) = self
-                        .side
-                        .send(ask(
-                            "GET",
-                            format!("{path}&continue={}", token.replace('=', "%3D").replace('/', "%2F")),
-                            None,
-                        ))
-                        .await;
-                    pages.push(self.names.answer(code, &second));
+                // Where a page ends depends on what others have there; the pages together do not.
+                let (mut items, mut token) = (Vec::new(), String::new());
+                loop {
+                    let escaped = token.replace('=', "%3D").replace('/', "%2F");
+                    let (code, mut page) = self.side.send(ask("GET", format!("{path}&continue={escaped}"), None)).await;
+                    assert_eq!(code, 200, "{page}");
+                    token = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+                    items.extend(page["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
+                    if token.is_empty() {
+                        return self.names.answer(200, &json!({"kind": "List", "items": items}));
+                    }
                 }
-                json!(pages)
             }
             Step::Put { kind, name, change, version, uid, status } => {
                 let path = self.path(*kind, name);
@@ -408,7 +415,10 @@ impl Memory<'_> {
                 event["object"]["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(&last))
             })
             .await;
-            answers.push(seen.iter().map(|event| self.names.answer(0, event)).collect());
+            // Other bookmarks come when they come.
+            let told =
+                |event: &&Value| event["type"] != "BOOKMARK" || event.pointer("/object/metadata/annotations").is_some();
+            answers.push(seen.iter().filter(told).map(|event| self.names.answer(0, event)).collect());
         }
         answers
     }

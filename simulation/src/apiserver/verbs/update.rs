@@ -24,16 +24,28 @@ pub(super) fn replace(state: &mut State, call: &Call) -> Result<(u16, Value), Re
         };
         return Err(Refusal::bad_request(words));
     }
+    let wanted = validate::decode(call, &call.body)?.object;
     let Some(stands) = state.store.get(&key(call)).cloned() else {
         if !call.kind.create_on_update || !call.subresource.is_empty() {
             return Err(Refusal::not_found(&call.kind.resource(), &call.name));
         }
+        other_uid(call, text(&call.body, "/metadata/uid"), "")?;
         let mut body = Value::clone(&call.body);
         set(&mut body, "resourceVersion", Value::Null);
         return create(state, call, &body).map(|object| (201, object));
     };
-    let wanted = validate::decode(call, &call.body)?.object;
+    let uid = text(&call.body, "/metadata/uid");
+    other_uid(call, uid, text(&stands, "/metadata/uid"))?;
     store(state, call, &stands, wanted)
+}
+
+/// Refuses a uid that is not the object's.
+fn other_uid(call: &Call, wanted: &str, stands: &str) -> Result<(), Refusal> {
+    if wanted.is_empty() || wanted == stands {
+        return Ok(());
+    }
+    let words = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {stands}");
+    Err(Refusal::conflict(&call.kind.resource(), &call.name, &words))
 }
 
 /// PATCH.
@@ -67,8 +79,19 @@ pub(super) fn patch(state: &mut State, call: &Call) -> Result<(u16, Value), Refu
         let words = format!("the name of the object ({named}) does not match the name on the URL ({})", call.name);
         return Err(Refusal::bad_request(words));
     }
-    let wanted = validate::decode(call, &wanted)?.object;
+    let wanted = validate::decode(call, &wanted).map_err(unreadable_patch)?.object;
     store(state, call, &stands, wanted)
+}
+
+/// What a patch made and cannot be read is told of as the patch's fault.
+fn unreadable_patch(refusal: Refusal) -> Refusal {
+    let message = format!("Invalid value: {}", refusal.message);
+    let cause = Cause { reason: "FieldValueInvalid", field: "patch".to_owned(), message };
+    let mut refusal = Refusal::invalid("", "", "", &[cause]);
+    if let Some(details) = refusal.details.as_object_mut() {
+        details.remove("kind");
+    }
+    refusal
 }
 
 /// Stores what is wanted in place of what stands, as far as the call may change it.
@@ -79,12 +102,6 @@ fn store(state: &mut State, call: &Call, stands: &Arc<Value>, wanted: Value) -> 
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    let uid = text(&wanted, "/metadata/uid");
-    if !uid.is_empty() && uid != text(stands, "/metadata/uid") {
-        let stands = text(stands, "/metadata/uid");
-        let words = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {stands}");
-        return Err(Refusal::conflict(&resource, &call.name, &words));
-    }
     match text(&wanted, "/metadata/resourceVersion") {
         "" if call.kind.unconditional => {}
         "" => {
@@ -93,12 +110,13 @@ fn store(state: &mut State, call: &Call, stands: &Arc<Value>, wanted: Value) -> 
                 field: "metadata.resourceVersion".to_owned(),
                 message: "Invalid value: 0: must be specified for an update".to_owned(),
             };
-            return Err(Refusal::invalid(&call.kind.kind, &call.kind.group, &call.name, &[cause]));
+            return Err(Refusal::invalid(&call.kind.plural, &call.kind.group, &call.name, &[cause]));
         }
         version if version == text(stands, "/metadata/resourceVersion") => {}
         _ => return Err(Refusal::conflict(&resource, &call.name, CHANGED)),
     }
     let mut object = allowed(call, stands, wanted);
+    let sent = Value::clone(&object["metadata"]);
     for field in [
         "uid",
         "creationTimestamp",
@@ -112,22 +130,15 @@ fn store(state: &mut State, call: &Call, stands: &Arc<Value>, wanted: Value) -> 
         set(&mut object, field, stands["metadata"][field].clone());
     }
     set(&mut object, "managedFields", Value::Null);
-    for field in ["finalizers", "ownerReferences", "labels", "annotations"] {
-        let empty = match &object["metadata"][field] {
-            Value::Array(items) => items.is_empty(),
-            Value::Object(items) => items.is_empty(),
-            other => other.is_null(),
-        };
-        if empty {
-            set(&mut object, field, Value::Null);
-        }
-    }
-    validate::updated(call, stands, &object)?;
+    validate::updated(call, stands, &object, &sent)?;
     if call.kind.counts && differs(call, stands, &object) {
         let generation = number(stands, "/metadata/generation").unwrap_or_default();
         set(&mut object, "generation", json!(generation + 1));
     }
-    if object == **stands {
+    // A claim is stored in another form than it was made in: its first update is a write, whatever it says.
+    let revision = text(stands, "/metadata/resourceVersion").parse().unwrap_or_default();
+    let is_rewritten = call.kind.kind == "PersistentVolumeClaim" && state.store.made(revision);
+    if object == **stands && !is_rewritten {
         return Ok((200, outgoing(call, stands)));
     }
     if call.is_dry {
@@ -160,6 +171,16 @@ fn allowed(call: &Call, stands: &Value, wanted: Value) -> Value {
         ("status", _) if call.kind.kind == "Pod" => {
             let mut object = take(&["spec"], stands, &wanted);
             set(&mut object, "ownerReferences", stands["metadata"]["ownerReferences"].clone());
+            if let Some(class) = stands.pointer("/status/qosClass") {
+                object["status"]["qosClass"] = class.clone();
+            }
+            object
+        }
+        ("status", _) if call.kind.kind == "PersistentVolumeClaim" => {
+            let mut object = take(&["spec"], stands, &wanted);
+            if text(&object, "/status/phase").is_empty() {
+                object["status"]["phase"] = json!("Pending");
+            }
             object
         }
         ("status", _) => take(&["status"], &wanted, stands),

@@ -39,6 +39,9 @@ pub struct Args {
 /// The version of cargo-deny, built from its package on first use.
 const DENY: &str = "0.20.2";
 
+/// How many seeds of the simulation a change must pass.
+const SEEDS: &str = "300";
+
 /// One thing that a change must pass.
 struct Step {
     name: &'static str,
@@ -84,6 +87,12 @@ const STEPS: &[Step] = &[
         run: |c| release::check(&c.cache).map(|()| Outcome::Passed),
     },
     Step {
+        name: "simulation",
+        about: "trials of the operator in a simulated cluster, with faults by seed",
+        cluster: false,
+        run: |c| c.cargo(["run", "--quiet", "--locked", "--bin", "simulate", "--", "--seeds", SEEDS]),
+    },
+    Step {
         name: "teardown",
         about: "`cluster down` leaves nothing, also after kill -9",
         cluster: true,
@@ -107,6 +116,12 @@ const STEPS: &[Step] = &[
         about: "the behaviour suite on the real cluster",
         cluster: true,
         run: |c| c.suite("cluster", 8),
+    },
+    Step {
+        name: "conformance",
+        about: "random requests, answered alike by the simulated and the real API server",
+        cluster: true,
+        run: |c| c.suite("conformance", 2),
     },
     Step {
         name: "monitoring",
@@ -184,7 +199,7 @@ fn clippy(runner: &Runner) -> Result<Outcome> {
 }
 
 fn unit(runner: &Runner) -> Result<Outcome> {
-    runner.cargo(["test", "--quiet", "--lib", "--bin", "xtask", "--test", "it"])
+    runner.cargo(["test", "--quiet", "--lib", "--bin", "xtask", "--test", "it", "--test", "server", "--test", "actors"])
 }
 
 /// Licences, sources and bans always; advisories where their database can be fetched.

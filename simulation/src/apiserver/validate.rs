@@ -89,12 +89,16 @@ pub(super) fn created(call: &Call, object: &Value) -> Result<(), Refusal> {
     refuse(call, text(object, "/metadata/name"), &causes)
 }
 
-/// Checks an object in place of another.
+/// Checks an object in place of another, which was sent with this uid, or none.
 ///
 /// # Errors
 /// When it may not be: with all causes.
-pub(super) fn updated(call: &Call, stands: &Value, object: &Value) -> Result<(), Refusal> {
+pub(super) fn updated(call: &Call, stands: &Value, object: &Value, uid: &str) -> Result<(), Refusal> {
     let mut causes = builtin::metadata(object);
+    if !uid.is_empty() && uid != text(stands, "/metadata/uid") {
+        let message = format!("Invalid value: {uid:?}: field is immutable");
+        causes.push(Cause { reason: "FieldValueInvalid", field: "metadata.uid".to_owned(), message });
+    }
     let before = finalizers(stands);
     let new: Vec<String> = finalizers(object).into_iter().filter(|name| !before.contains(name)).collect();
     if is_going(stands) && !new.is_empty() {

@@ -47,7 +47,7 @@ fn create(state: &mut State, call: &Call, body: &Value) -> Result<Value, Refusal
     names(state, call, &mut object)?;
     lifecycle(state, call)?;
     if !text(&object, "/metadata/resourceVersion").is_empty() {
-        return Err(Refusal::new(500, "InternalError", "resourceVersion should not be set on objects to be created"));
+        return Err(Refusal::new(500, "", "resourceVersion should not be set on objects to be created"));
     }
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink", "generation"] {
         set(&mut object, field, Value::Null);

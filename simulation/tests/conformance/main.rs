@@ -21,7 +21,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use serde_json::json;
 
-use sequence::{Step, run, steps};
+use sequence::{Others, Step, run, steps};
 use side::Side;
 
 /// How many namespaces are used at once.
@@ -32,7 +32,10 @@ async fn random_requests_are_answered_as_by_a_real_api_server() {
     let client = Client::try_default().await.expect("a cluster: eval \"$(cargo xtask cluster env)\"");
     let number = |name: &str, default: u64| env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (first, count) = (number("BERTH_SEED", 1), number("BERTH_SEEDS", 500));
-    let stores_ours = !an_operator_leads(&client).await;
+    let others = Others {
+        operator: leads(&client, berth::app::LEASE).await,
+        controllers: leads(&client, "kube-controller-manager").await,
+    };
     let run_id = format!("{:x}", std::process::id());
     let next = Arc::new(AtomicU64::new(first));
     let lanes = (0..LANES.min(count)).map(|lane| {
@@ -47,7 +50,7 @@ async fn random_requests_are_answered_as_by_a_real_api_server() {
                 if seed >= first + count {
                     break;
                 }
-                differences.extend(compare(&real, &namespace, seed, stores_ours).await);
+                differences.extend(compare(&real, &namespace, seed, others).await);
             }
             real.end().await;
             differences
@@ -61,17 +64,17 @@ async fn random_requests_are_answered_as_by_a_real_api_server() {
     assert!(differences.is_empty(), "{} of {count} sequences differ:\n{}", differences.len(), shown.join("\n"));
 }
 
-/// Whether an operator works on this cluster.
-async fn an_operator_leads(client: &Client) -> bool {
+/// Whether somebody leads by a lease of this name.
+async fn leads(client: &Client, name: &str) -> bool {
     let leases: Api<Lease> = Api::all(client.clone());
-    let named = ListParams::default().fields(&format!("metadata.name={}", berth::app::LEASE));
+    let named = ListParams::default().fields(&format!("metadata.name={name}"));
     let held = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref()).is_some();
     leases.list(&named).await.unwrap().iter().any(held)
 }
 
 /// Runs the sequence of a seed on both sides; where they differ, says so with the shortest sequence that does.
-async fn compare(real: &Side, namespace: &str, seed: u64, stores_ours: bool) -> Option<String> {
-    let mut steps = steps(&Dice::new(seed), stores_ours);
+async fn compare(real: &Side, namespace: &str, seed: u64, others: Others) -> Option<String> {
+    let mut steps = steps(&Dice::new(seed), others);
     let mut attempt = 0;
     let mut difference = differ(real, namespace, seed, &mut attempt, &steps).await?;
     let mut index = 0;

@@ -98,15 +98,24 @@ pub enum From {
 const NAMES: [&str; 2] = ["a", "b"];
 const QUERIES: [&str; 5] = ["", ",color=red", ",color!=red", ",color in (red,blue)", ",!color"];
 
-/// The sequence of these dice.
-pub fn steps(dice: &Dice, stores_ours: bool) -> Vec<Step> {
-    let Some(kind) = dice.pick(&KINDS).copied() else { return Vec::new() };
-    let tries = kind.is_reconciled() && !stores_ours;
-    let count = 4 + dice.below(14);
-    (0..count).map(|_| if tries { create(dice, kind, true) } else { step(dice, kind) }).collect()
+/// Who else writes to what is compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Others {
+    /// Berth's operator: Sessions and Workspaces are then only tried.
+    pub operator: bool,
+    /// Kubernetes' controllers: claims are then not deleted, since they would take their finalizer.
+    pub controllers: bool,
 }
 
-fn step(dice: &Dice, kind: Kind) -> Step {
+/// The sequence of these dice.
+pub fn steps(dice: &Dice, others: Others) -> Vec<Step> {
+    let Some(kind) = dice.pick(&KINDS).copied() else { return Vec::new() };
+    let tries = kind.is_reconciled() && others.operator;
+    let count = 4 + dice.below(14);
+    (0..count).map(|_| if tries { create(dice, kind, true) } else { step(dice, kind, others) }).collect()
+}
+
+fn step(dice: &Dice, kind: Kind, others: Others) -> Step {
     let name = dice.pick(&NAMES).copied().unwrap_or_default();
     let metadata_only = dice.chance(20);
     let query = dice.pick(&QUERIES).copied().unwrap_or_default();
@@ -154,7 +163,7 @@ fn step(dice: &Dice, kind: Kind) -> Step {
             // A real collector would do the rest of the other two at its own time.
             let how = if dice.chance(50) { Some("Background") } else { None };
             let grace = if dice.chance(30) { Some(i64::try_from(dice.below(3)).unwrap()) } else { None };
-            Step::Delete { kind, name, version: version(dice), uid: uid(dice), how, grace, dry: dice.chance(15) }
+            Step::Delete { kind, name, version: version(dice), uid: uid(dice), how, grace, dry: dice.chance(15) || (kind == Kind::Claim && others.controllers) }
         }
         _ => {
             let froms =

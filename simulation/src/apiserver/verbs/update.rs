@@ -28,12 +28,24 @@ pub(super) fn replace(state: &mut State, call: &Call) -> Result<(u16, Value), Re
         if !call.kind.create_on_update || !call.subresource.is_empty() {
             return Err(Refusal::not_found(&call.kind.resource(), &call.name));
         }
+        other_uid(call, text(&call.body, "/metadata/uid"), "")?;
         let mut body = Value::clone(&call.body);
         set(&mut body, "resourceVersion", Value::Null);
         return create(state, call, &body).map(|object| (201, object));
     };
+    let uid = text(&call.body, "/metadata/uid");
+    other_uid(call, uid, text(&stands, "/metadata/uid"))?;
     let wanted = validate::decode(call, &call.body)?.object;
     store(state, call, &stands, wanted)
+}
+
+/// Refuses a uid that is not the object's.
+fn other_uid(call: &Call, wanted: &str, stands: &str) -> Result<(), Refusal> {
+    if wanted.is_empty() || wanted == stands {
+        return Ok(());
+    }
+    let words = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {stands}");
+    Err(Refusal::conflict(&call.kind.resource(), &call.name, &words))
 }
 
 /// PATCH.
@@ -79,12 +91,6 @@ fn store(state: &mut State, call: &Call, stands: &Arc<Value>, wanted: Value) -> 
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    let uid = text(&wanted, "/metadata/uid");
-    if !uid.is_empty() && uid != text(stands, "/metadata/uid") {
-        let stands = text(stands, "/metadata/uid");
-        let words = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {stands}");
-        return Err(Refusal::conflict(&resource, &call.name, &words));
-    }
     match text(&wanted, "/metadata/resourceVersion") {
         "" if call.kind.unconditional => {}
         "" => {
@@ -93,11 +99,12 @@ fn store(state: &mut State, call: &Call, stands: &Arc<Value>, wanted: Value) -> 
                 field: "metadata.resourceVersion".to_owned(),
                 message: "Invalid value: 0: must be specified for an update".to_owned(),
             };
-            return Err(Refusal::invalid(&call.kind.kind, &call.kind.group, &call.name, &[cause]));
+            return Err(Refusal::invalid(&call.kind.plural, &call.kind.group, &call.name, &[cause]));
         }
         version if version == text(stands, "/metadata/resourceVersion") => {}
         _ => return Err(Refusal::conflict(&resource, &call.name, CHANGED)),
     }
+    let uid = text(&wanted, "/metadata/uid").to_owned();
     let mut object = allowed(call, stands, wanted);
     for field in [
         "uid",
@@ -122,7 +129,7 @@ fn store(state: &mut State, call: &Call, stands: &Arc<Value>, wanted: Value) -> 
             set(&mut object, field, Value::Null);
         }
     }
-    validate::updated(call, stands, &object)?;
+    validate::updated(call, stands, &object, &uid)?;
     if call.kind.counts && differs(call, stands, &object) {
         let generation = number(stands, "/metadata/generation").unwrap_or_default();
         set(&mut object, "generation", json!(generation + 1));

@@ -121,7 +121,9 @@ async fn the_collector_takes_what_is_owned_as_the_deletion_says() {
         let of = |value: Value| serde_json::from_value(value).unwrap();
         let owner = api.create(&PostParams::default(), &of(json!({"metadata": {"name": "owner"}}))).await.unwrap();
         let reference = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.uid(), "blockOwnerDeletion": true});
-        api.create(&PostParams::default(), &of(json!({"metadata": {"name": "owned", "ownerReferences": [reference]}}))).await.unwrap();
+        api.create(&PostParams::default(), &of(json!({"metadata": {"name": "owned", "ownerReferences": [reference]}})))
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(api.get_opt("owned").await.unwrap().is_some(), "its owner stands");
         api.delete("owner", &params).await.unwrap();
@@ -155,7 +157,10 @@ fn run(seed: u64) -> (String, usize, Vec<String>) {
             host::tell_time(server.clock());
             let pods: Api<Pod> = Api::namespaced(client, "demo");
             let seen = tokio::spawn(
-                watcher(pods.clone(), watcher::Config::default()).take(40).map(|event| format!("{event:?}").len().to_string()).collect(),
+                watcher(pods.clone(), watcher::Config::default())
+                    .take(40)
+                    .map(|event| format!("{event:?}").len().to_string())
+                    .collect(),
             );
             let dice = Dice::new(seed).fork("users");
             for number in 0..12 {
@@ -191,7 +196,10 @@ fn print_a_digest() {
 fn a_seed_says_the_same_in_every_process() {
     let digest = || {
         let program = std::env::current_exe().unwrap();
-        let output = std::process::Command::new(program).args(["--ignored", "--exact", "print_a_digest", "--nocapture"]).output().unwrap();
+        let output = std::process::Command::new(program)
+            .args(["--ignored", "--exact", "print_a_digest", "--nocapture"])
+            .output()
+            .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let line = text.lines().find_map(|line| line.split_once("digest ")).map(|(_, digest)| digest.to_owned());
         line.unwrap_or_else(|| text.clone())

@@ -104,7 +104,9 @@ impl Refusal {
         let mut refusal = Self::new(422, "Invalid", format!("{full} {name:?} is invalid: {words}"));
         let listed =
             causes.iter().map(|cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}));
-        refusal.detail("name", json!(name));
+        if !name.is_empty() {
+            refusal.detail("name", json!(name));
+        }
         if !group.is_empty() {
             refusal.detail("group", json!(group));
         }

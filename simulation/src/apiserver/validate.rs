@@ -5,10 +5,10 @@ mod builtin;
 mod cel;
 mod schema;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::call::Call;
-use super::meta::{finalizers, is_going, set_top, text};
+use super::meta::{edit, finalizers, is_going, set_top, text};
 use super::refusal::{Cause, Refusal};
 
 /// An object that was understood.
@@ -52,6 +52,9 @@ pub(super) fn decode(call: &Call, body: &Value) -> Result<Accepted, Refusal> {
     metadata(call, &mut object)?;
     set_top(&mut object, "kind", json!(kind.kind));
     set_top(&mut object, "apiVersion", json!(kind.api_version()));
+    if kind.kind == "Lease" {
+        edit(&mut object["spec"], |_| ());
+    }
     if let Some(schema) = &kind.schema {
         schema::complete(schema, &mut object);
     }
@@ -73,6 +76,10 @@ fn metadata(call: &Call, object: &mut Value) -> Result<(), Refusal> {
         Some(metadata) => serde_json::from_value(metadata.clone()).map_err(unreadable)?,
     };
     object["metadata"] = serde_json::to_value(read).map_err(unreadable)?;
+    // What is empty is not written.
+    let is_empty =
+        |value: &Value| value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
+    edit(&mut object["metadata"], |metadata| metadata.retain(|_, value| !is_empty(value)));
     Ok(())
 }
 
@@ -89,12 +96,18 @@ pub(super) fn created(call: &Call, object: &Value) -> Result<(), Refusal> {
     refuse(call, text(object, "/metadata/name"), &causes)
 }
 
-/// Checks an object in place of another, which was sent with this uid, or none.
+/// Checks an object in place of another, which was sent with this metadata.
 ///
 /// # Errors
 /// When it may not be: with all causes.
-pub(super) fn updated(call: &Call, stands: &Value, object: &Value, uid: &str) -> Result<(), Refusal> {
+pub(super) fn updated(call: &Call, stands: &Value, object: &Value, sent: &Value) -> Result<(), Refusal> {
     let mut causes = builtin::metadata(object);
+    let going = text(sent, "/deletionTimestamp");
+    if !going.is_empty() && !is_going(stands) {
+        let message = format!("Invalid value: {going:?}: field is immutable");
+        causes.push(Cause { reason: "FieldValueInvalid", field: "metadata.deletionTimestamp".to_owned(), message });
+    }
+    let uid = text(sent, "/uid");
     if !uid.is_empty() && uid != text(stands, "/metadata/uid") {
         let message = format!("Invalid value: {uid:?}: field is immutable");
         causes.push(Cause { reason: "FieldValueInvalid", field: "metadata.uid".to_owned(), message });

@@ -24,34 +24,43 @@ impl Names {
     }
 
     fn tidy(&mut self, value: &mut Value) {
-        if value["kind"] == "Status" {
+        if value.get("kind").is_some_and(|kind| kind == "Status") {
             *value = status(value);
             return;
         }
-        if let Some(items) = value["items"].as_array_mut() {
-            items.iter_mut().for_each(|item| self.tidy(item));
+        if value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List")) {
+            // Without items there is none or null.
+            let items = value.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+            value["items"] = items
+                .into_iter()
+                .map(|mut item| {
+                    self.tidy(&mut item);
+                    item
+                })
+                .collect();
             // A list is of the newest revision of the whole server, whoever made it.
             value["metadata"]["resourceVersion"] = json!("of a list");
-            if value["metadata"].get("continue").is_some() {
-                value["metadata"]["continue"] = json!("token");
+            match value["metadata"].get("continue").and_then(Value::as_str) {
+                Some("") | None => drop_field(&mut value["metadata"], "continue"),
+                Some(_) => value["metadata"]["continue"] = json!("token"),
             }
-            drop_field(&mut value["metadata"], "selfLink");
             return;
         }
-        if value["type"].is_string() && value["object"].is_object() {
+        let value_of = |field: &str| value.get(field).cloned().unwrap_or_default();
+        if value_of("type").is_string() && value_of("object").is_object() {
             if value["type"] == "BOOKMARK" {
                 // Fields that a built-in type writes though they are empty.
-                let annotations = value["object"]["metadata"]["annotations"].clone();
+                let annotations = value.pointer("/object/metadata/annotations").cloned();
                 value["object"] = json!({ "annotations": annotations });
             } else {
                 self.tidy(&mut value["object"]);
             }
             return;
         }
-        if value["metadata"].is_object() {
-            self.metadata(&mut value["metadata"]);
+        if let Some(metadata) = value.get_mut("metadata").filter(|metadata| metadata.is_object()) {
+            self.metadata(metadata);
         }
-        if value["kind"] == "Pod" || value["spec"]["containers"].is_array() {
+        if value.pointer("/spec/containers").is_some() {
             pod(value);
         }
     }
@@ -61,11 +70,11 @@ impl Names {
             drop_field(metadata, field);
         }
         for field in ["creationTimestamp", "deletionTimestamp"] {
-            if metadata[field].is_string() {
+            if metadata.get(field).is_some_and(Value::is_string) {
                 metadata[field] = json!("a time");
             }
         }
-        for owner in metadata["ownerReferences"].as_array_mut().into_iter().flatten() {
+        for owner in metadata.get_mut("ownerReferences").and_then(Value::as_array_mut).into_iter().flatten() {
             self.number(owner, "uid");
         }
         self.number(metadata, "uid");
@@ -74,7 +83,7 @@ impl Names {
 
     /// Puts the order of first appearance in place of a uid or a resource version.
     fn number(&mut self, object: &mut Value, field: &str) {
-        let Some(text) = object[field].as_str().map(str::to_owned) else {
+        let Some(text) = object.get(field).and_then(Value::as_str).map(str::to_owned) else {
             drop_field(object, field);
             return;
         };
@@ -95,8 +104,9 @@ fn pod(pod: &mut Value) {
         drop_field(&mut pod["spec"], field);
     }
     // The tolerations of admission, 300 s for a node that is not ready or not reached.
-    let own: Vec<Value> = pod["spec"]["tolerations"]
-        .as_array()
+    let own: Vec<Value> = pod
+        .pointer("/spec/tolerations")
+        .and_then(Value::as_array)
         .into_iter()
         .flatten()
         .filter(|it| it["tolerationSeconds"] != 300)

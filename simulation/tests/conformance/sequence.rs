@@ -163,7 +163,15 @@ fn step(dice: &Dice, kind: Kind, others: Others) -> Step {
             // A real collector would do the rest of the other two at its own time.
             let how = if dice.chance(50) { Some("Background") } else { None };
             let grace = if dice.chance(30) { Some(i64::try_from(dice.below(3)).unwrap()) } else { None };
-            Step::Delete { kind, name, version: version(dice), uid: uid(dice), how, grace, dry: dice.chance(15) || (kind == Kind::Claim && others.controllers) }
+            Step::Delete {
+                kind,
+                name,
+                version: version(dice),
+                uid: uid(dice),
+                how,
+                grace,
+                dry: dice.chance(15) || (kind == Kind::Claim && others.controllers),
+            }
         }
         _ => {
             let froms =

@@ -103,8 +103,7 @@ pub(super) fn metadata(object: &Value) -> Vec<Cause> {
         let plain = !name.contains('/') && !matches!(name, "foregroundDeletion" | "orphan" | "kubernetes");
         if !is_qualified(name) || plain {
             let words = "name is neither a standard finalizer name nor is it fully qualified";
-            let _ = index;
-            causes.push(invalid("metadata.finalizers", name, words));
+            causes.push(invalid(format!("metadata.finalizers[{index}]"), name, words));
         }
     }
     let mut controllers = 0;

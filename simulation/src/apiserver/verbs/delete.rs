@@ -48,7 +48,7 @@ pub(super) fn one(state: &mut State, call: &Call) -> Result<(u16, Value), Refusa
         return Err(Refusal::not_found(&key.resource, &key.name));
     };
     let wish = Wish::of(call);
-    preconditions(&key, &stands, &wish)?;
+    preconditions(call, &stands, &wish)?;
     let Some(after) = begin(state, call, &key, &stands, &wish) else {
         let last = gone(state, call, &key, &stands);
         let uid = text(&stands, "/metadata/uid");
@@ -88,14 +88,19 @@ pub(super) fn many(state: &mut State, call: &Call) -> Result<(u16, Value), Refus
     ))
 }
 
-fn preconditions(key: &Key, stands: &Value, wish: &Wish) -> Result<(), Refusal> {
+fn preconditions(call: &Call, stands: &Value, wish: &Wish) -> Result<(), Refusal> {
+    // Here, unlike elsewhere, the API server names the kind.
+    let kind = match call.kind.group.as_str() {
+        "" => call.kind.kind.clone(),
+        group => format!("{}.{group}", call.kind.kind),
+    };
     let uid = text(stands, "/metadata/uid");
     if !wish.uid.is_empty() && wish.uid != uid {
         let words = format!(
             "the UID in the precondition ({}) does not match the UID in record ({uid}). The object might have been deleted and then recreated",
             wish.uid
         );
-        return Err(Refusal::conflict(&key.resource, &key.name, &words));
+        return Err(Refusal::conflict(&kind, &call.name, &words));
     }
     let version = text(stands, "/metadata/resourceVersion");
     if !wish.version.is_empty() && wish.version != version {
@@ -103,7 +108,7 @@ fn preconditions(key: &Key, stands: &Value, wish: &Wish) -> Result<(), Refusal> 
             "the ResourceVersion in the precondition ({}) does not match the ResourceVersion in record ({version}). The object might have been modified",
             wish.version
         );
-        return Err(Refusal::conflict(&key.resource, &key.name, &words));
+        return Err(Refusal::conflict(&kind, &call.name, &words));
     }
     Ok(())
 }

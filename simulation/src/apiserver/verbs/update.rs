@@ -24,6 +24,7 @@ pub(super) fn replace(state: &mut State, call: &Call) -> Result<(u16, Value), Re
         };
         return Err(Refusal::bad_request(words));
     }
+    let wanted = validate::decode(call, &call.body)?.object;
     let Some(stands) = state.store.get(&key(call)).cloned() else {
         if !call.kind.create_on_update || !call.subresource.is_empty() {
             return Err(Refusal::not_found(&call.kind.resource(), &call.name));
@@ -35,7 +36,6 @@ pub(super) fn replace(state: &mut State, call: &Call) -> Result<(u16, Value), Re
     };
     let uid = text(&call.body, "/metadata/uid");
     other_uid(call, uid, text(&stands, "/metadata/uid"))?;
-    let wanted = validate::decode(call, &call.body)?.object;
     store(state, call, &stands, wanted)
 }
 
@@ -104,7 +104,7 @@ fn store(state: &mut State, call: &Call, stands: &Arc<Value>, wanted: Value) -> 
         version if version == text(stands, "/metadata/resourceVersion") => {}
         _ => return Err(Refusal::conflict(&resource, &call.name, CHANGED)),
     }
-    let uid = text(&wanted, "/metadata/uid").to_owned();
+    let sent = Value::clone(&wanted["metadata"]);
     let mut object = allowed(call, stands, wanted);
     for field in [
         "uid",
@@ -119,17 +119,7 @@ fn store(state: &mut State, call: &Call, stands: &Arc<Value>, wanted: Value) -> 
         set(&mut object, field, stands["metadata"][field].clone());
     }
     set(&mut object, "managedFields", Value::Null);
-    for field in ["finalizers", "ownerReferences", "labels", "annotations"] {
-        let empty = match &object["metadata"][field] {
-            Value::Array(items) => items.is_empty(),
-            Value::Object(items) => items.is_empty(),
-            other => other.is_null(),
-        };
-        if empty {
-            set(&mut object, field, Value::Null);
-        }
-    }
-    validate::updated(call, stands, &object, &uid)?;
+    validate::updated(call, stands, &object, &sent)?;
     if call.kind.counts && differs(call, stands, &object) {
         let generation = number(stands, "/metadata/generation").unwrap_or_default();
         set(&mut object, "generation", json!(generation + 1));
@@ -167,6 +157,13 @@ fn allowed(call: &Call, stands: &Value, wanted: Value) -> Value {
         ("status", _) if call.kind.kind == "Pod" => {
             let mut object = take(&["spec"], stands, &wanted);
             set(&mut object, "ownerReferences", stands["metadata"]["ownerReferences"].clone());
+            object
+        }
+        ("status", _) if call.kind.kind == "PersistentVolumeClaim" => {
+            let mut object = take(&["spec"], stands, &wanted);
+            if text(&object, "/status/phase").is_empty() {
+                object["status"]["phase"] = json!("Pending");
+            }
             object
         }
         ("status", _) => take(&["status"], &wanted, stands),

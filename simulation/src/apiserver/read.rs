@@ -39,10 +39,16 @@ pub(super) fn list(state: &State, call: &Call) -> Result<Value, Refusal> {
     }
     let mut metadata = json!({ "resourceVersion": revision.to_string() });
     let left = found.count();
-    if let Some((last, _)) = items.last().filter(|_| left > 0) {
-        metadata["continue"] = json!(format!("{revision}/{}/{}", last.namespace, last.name));
-        if !selector.narrows() {
-            metadata["remainingItemCount"] = json!(left);
+    // Whether there is more is told without looking at what is selected: the next page may be empty.
+    let full = limit > 0 && items.len() == limit;
+    if let Some((last, _)) = items.last().filter(|_| full) {
+        let after = (&last.namespace, &last.name);
+        let here = |key: &Key| call.namespace.is_empty() || key.namespace == call.namespace;
+        if stands.keys().any(|key| here(key) && (&key.namespace, &key.name) > after) {
+            metadata["continue"] = json!(format!("{revision}/{}/{}", last.namespace, last.name));
+            if !selector.narrows() {
+                metadata["remainingItemCount"] = json!(left);
+            }
         }
     }
     let item = |object: &Value| match (call.metadata_only, call.kind.is_custom()) {

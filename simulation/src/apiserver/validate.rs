@@ -3,6 +3,7 @@
 
 mod builtin;
 mod cel;
+mod defaults;
 mod schema;
 
 use serde_json::{Map, Value, json};
@@ -52,9 +53,7 @@ pub(super) fn decode(call: &Call, body: &Value) -> Result<Accepted, Refusal> {
     metadata(call, &mut object)?;
     set_top(&mut object, "kind", json!(kind.kind));
     set_top(&mut object, "apiVersion", json!(kind.api_version()));
-    if kind.kind == "Lease" {
-        edit(&mut object["spec"], |_| ());
-    }
+    defaults::complete(kind, &mut object);
     if let Some(schema) = &kind.schema {
         schema::complete(schema, &mut object);
     }
@@ -88,7 +87,7 @@ fn metadata(call: &Call, object: &mut Value) -> Result<(), Refusal> {
 /// # Errors
 /// When it may not be: with all causes.
 pub(super) fn created(call: &Call, object: &Value) -> Result<(), Refusal> {
-    let mut causes = builtin::metadata(object);
+    let mut causes = builtin::metadata(call, object);
     match &call.kind.schema {
         Some(schema) => causes.extend(schema::check(schema, object, None)),
         None => causes.extend(builtin::created(call, object)),
@@ -101,7 +100,7 @@ pub(super) fn created(call: &Call, object: &Value) -> Result<(), Refusal> {
 /// # Errors
 /// When it may not be: with all causes.
 pub(super) fn updated(call: &Call, stands: &Value, object: &Value, sent: &Value) -> Result<(), Refusal> {
-    let mut causes = builtin::metadata(object);
+    let mut causes = builtin::metadata(call, object);
     let going = text(sent, "/deletionTimestamp");
     if !going.is_empty() && !is_going(stands) {
         let message = format!("Invalid value: {going:?}: field is immutable");

@@ -49,7 +49,7 @@ fn create(state: &mut State, call: &Call, body: &Value) -> Result<Value, Refusal
     if !text(&object, "/metadata/resourceVersion").is_empty() {
         return Err(Refusal::new(500, "", "resourceVersion should not be set on objects to be created"));
     }
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink", "generation"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink"] {
         set(&mut object, field, Value::Null);
     }
     set(&mut object, "uid", json!(state.dice.uuid()));

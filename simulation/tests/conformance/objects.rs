@@ -224,11 +224,11 @@ impl Kind {
             ],
             Self::Pod => vec![
                 json!({"status": {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]}}),
-                json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+                json!({"status": {"conditions": [{"type": "Ready", "status": "True", "lastProbeTime": "2026-01-31T12:00:00Z", "lastTransitionTime": "2026-01-31T12:00:00Z"}]}}),
                 json!({"status": {"message": "m"}, "metadata": {"labels": {"by": "status"}}, "spec": {"hostname": "x"}}),
             ],
             Self::Claim => vec![
-                json!({"status": {"conditions": [{"type": "Resizing", "status": "True"}]}, "metadata": {"labels": {"by": "status"}}}),
+                json!({"status": {"conditions": [{"type": "Resizing", "status": "True", "lastProbeTime": "2026-01-31T12:00:00Z", "lastTransitionTime": "2026-01-31T12:00:00Z"}]}, "metadata": {"labels": {"by": "status"}}}),
                 json!({"status": {"unknown": 1}}),
             ],
             Self::ConfigMap | Self::Lease | Self::Policy => Vec::new(),

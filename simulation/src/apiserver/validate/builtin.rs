@@ -65,8 +65,8 @@ fn forbidden(field: &str, words: &str) -> Cause {
     Cause { reason: "FieldValueForbidden", field: field.to_owned(), message: format!("Forbidden: {words}") }
 }
 
-/// What is wrong with the metadata, which is the same for all kinds.
-pub(super) fn metadata(object: &Value) -> Vec<Cause> {
+/// What is wrong with the metadata, which is almost the same for all kinds.
+pub(super) fn metadata(call: &Call, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let name = text(object, "/metadata/name");
     if !is_subdomain(name) {
@@ -100,7 +100,8 @@ pub(super) fn metadata(object: &Value) -> Vec<Cause> {
         }
     }
     for (index, name) in metadata["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).enumerate() {
-        let plain = !name.contains('/') && !matches!(name, "foregroundDeletion" | "orphan" | "kubernetes");
+        let standard = matches!(name, "foregroundDeletion" | "orphan" | "kubernetes");
+        let plain = !call.kind.is_custom() && !name.contains('/') && !standard;
         if !is_qualified(name) || plain {
             let words = "name is neither a standard finalizer name nor is it fully qualified";
             causes.push(invalid(format!("metadata.finalizers[{index}]"), name, words));
@@ -158,12 +159,7 @@ pub(super) fn created(call: &Call, object: &Value) -> Vec<Cause> {
 /// What is wrong with an object of a built-in kind, in place of another.
 pub(super) fn updated(call: &Call, stands: &Value, object: &Value) -> Vec<Cause> {
     match call.kind.kind.as_str() {
-        "Pod" if spec_of_pod(stands) != spec_of_pod(object) => {
-            vec![forbidden(
-                "spec",
-                "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
-            )]
-        }
+        "Pod" => changed_pod(stands, object),
         "PersistentVolumeClaim" if stands["spec"] != object["spec"] && !binds(stands, object) => {
             vec![forbidden(
                 "spec",
@@ -179,6 +175,17 @@ pub(super) fn updated(call: &Call, stands: &Value, object: &Value) -> Vec<Cause>
         "Lease" => lease(object),
         _ => Vec::new(),
     }
+}
+
+fn changed_pod(stands: &Value, object: &Value) -> Vec<Cause> {
+    let mut causes = pod(object);
+    let count = |pod: &Value| pod["spec"]["containers"].as_array().map(Vec::len);
+    if count(stands) != count(object) {
+        causes.push(forbidden("spec.containers", "pod updates may not add or remove containers"));
+    } else if spec_of_pod(stands) != spec_of_pod(object) {
+        causes.push(forbidden("spec", "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"));
+    }
+    causes
 }
 
 /// A claim may be given its volume once.

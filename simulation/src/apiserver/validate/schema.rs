@@ -133,7 +133,7 @@ fn values(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
             }
             if schema["format"] == "date-time" && chrono::DateTime::parse_from_rfc3339(text).is_err() {
                 wrong(
-                    "FieldValueInvalid",
+                    "FieldValueTypeInvalid",
                     format!("Invalid value: {text:?}: {path} in body must be of type date-time: {text:?}"),
                 );
             }

@@ -49,8 +49,9 @@ pub(super) fn one(state: &mut State, call: &Call) -> Result<(u16, Value), Refusa
     };
     let wish = Wish::of(call);
     preconditions(call, &stands, &wish)?;
-    let Some(after) = begin(state, call, &key, &stands, &wish) else {
-        let last = gone(state, call, &key, &stands);
+    let (stays, after) = begin(state, call, &key, &stands, &wish);
+    if !stays {
+        let last = gone(state, call, &key, after);
         let uid = text(&stands, "/metadata/uid");
         let mut details = json!({ "name": call.name, "kind": call.kind.plural, "uid": uid });
         if !call.kind.group.is_empty() {
@@ -59,7 +60,7 @@ pub(super) fn one(state: &mut State, call: &Call) -> Result<(u16, Value), Refusa
         let status =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
         return Ok((200, if call.kind.returns_deleted { outgoing(call, &last) } else { status }));
-    };
+    }
     Ok((200, outgoing(call, &after)))
 }
 
@@ -75,8 +76,9 @@ pub(super) fn many(state: &mut State, call: &Call) -> Result<(u16, Value), Refus
         .map(|(key, object)| (key.clone(), Arc::clone(object)))
         .collect();
     for (key, stands) in &found {
-        if begin(state, call, key, stands, &wish).is_none() {
-            gone(state, call, key, stands);
+        let (stays, after) = begin(state, call, key, stands, &wish);
+        if !stays {
+            gone(state, call, key, after);
         }
     }
     let items: Vec<Value> = found.iter().map(|(_, object)| outgoing(call, object)).collect();
@@ -113,8 +115,8 @@ fn preconditions(call: &Call, stands: &Value, wish: &Wish) -> Result<(), Refusal
     Ok(())
 }
 
-/// Begins a deletion, or hastens one; the object as it stands since, or nothing when nothing holds it.
-fn begin(state: &mut State, call: &Call, key: &Key, stands: &Arc<Value>, wish: &Wish) -> Option<Value> {
+/// Begins a deletion, or hastens one; whether something holds the object, and the object as it is since.
+fn begin(state: &mut State, call: &Call, key: &Key, stands: &Arc<Value>, wish: &Wish) -> (bool, Value) {
     let mut object = Value::clone(stands);
     let graceful = call.kind.kind == "Pod";
     let grace = if graceful { grace_of_pod(stands, wish) } else { 0 };
@@ -122,13 +124,13 @@ fn begin(state: &mut State, call: &Call, key: &Key, stands: &Arc<Value>, wish: &
         let before = number(stands, "/metadata/deletionGracePeriodSeconds").unwrap_or_default();
         // Only a shorter time may be asked for.
         if wish.grace.is_none_or(|asked| asked.max(0) >= before) {
-            return Some(object);
+            return (true, object);
         }
     }
     propagate(&mut object, &wish.propagation);
     let held = !finalizers(&object).is_empty() || object.pointer("/spec/finalizers/0").is_some();
     if !graceful && !held {
-        return None;
+        return (false, object);
     }
     mark(state, &mut object, grace);
     if call.kind.kind == "Namespace" {
@@ -136,20 +138,18 @@ fn begin(state: &mut State, call: &Call, key: &Key, stands: &Arc<Value>, wish: &
     }
     let stays = held || grace > 0;
     if call.is_dry {
-        return stays.then_some(object);
+        return (stays, object);
     }
     let after = if object == **stands { Arc::clone(stands) } else { state.store.put(key, object) };
-    stays.then(|| Value::clone(&after))
+    (stays, Value::clone(&after))
 }
 
 /// Takes away what nothing holds; the object as it was last.
-fn gone(state: &mut State, call: &Call, key: &Key, stands: &Arc<Value>) -> Value {
+fn gone(state: &mut State, call: &Call, key: &Key, last: Value) -> Value {
     if call.is_dry {
-        return Value::clone(stands);
+        return last;
     }
-    let last = state.store.get(key).map_or_else(|| Value::clone(stands), |last| Value::clone(last));
-    remove(state, key);
-    last
+    state.store.remove(key).unwrap_or(last)
 }
 
 /// Takes an object away.

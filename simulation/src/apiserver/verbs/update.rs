@@ -79,8 +79,19 @@ pub(super) fn patch(state: &mut State, call: &Call) -> Result<(u16, Value), Refu
         let words = format!("the name of the object ({named}) does not match the name on the URL ({})", call.name);
         return Err(Refusal::bad_request(words));
     }
-    let wanted = validate::decode(call, &wanted)?.object;
+    let wanted = validate::decode(call, &wanted).map_err(unreadable_patch)?.object;
     store(state, call, &stands, wanted)
+}
+
+/// What a patch made and cannot be read is told of as the patch's fault.
+fn unreadable_patch(refusal: Refusal) -> Refusal {
+    let message = format!("Invalid value: {}", refusal.message);
+    let cause = Cause { reason: "FieldValueInvalid", field: "patch".to_owned(), message };
+    let mut refusal = Refusal::invalid("", "", "", &[cause]);
+    if let Some(details) = refusal.details.as_object_mut() {
+        details.remove("kind");
+    }
+    refusal
 }
 
 /// Stores what is wanted in place of what stands, as far as the call may change it.
@@ -104,8 +115,8 @@ fn store(state: &mut State, call: &Call, stands: &Arc<Value>, wanted: Value) -> 
         version if version == text(stands, "/metadata/resourceVersion") => {}
         _ => return Err(Refusal::conflict(&resource, &call.name, CHANGED)),
     }
-    let sent = Value::clone(&wanted["metadata"]);
     let mut object = allowed(call, stands, wanted);
+    let sent = Value::clone(&object["metadata"]);
     for field in [
         "uid",
         "creationTimestamp",

@@ -47,15 +47,15 @@ pub(super) fn decode(call: &Call, body: &Value) -> Result<Accepted, Refusal> {
         })?,
         None => body.clone(),
     };
-    if call.query.get("fieldValidation").is_some_and(|how| how == "Strict") {
-        builtin::strict(body, &object)?;
-    }
     metadata(call, &mut object)?;
     set_top(&mut object, "kind", json!(kind.kind));
     set_top(&mut object, "apiVersion", json!(kind.api_version()));
     defaults::complete(kind, &mut object);
     if let Some(schema) = &kind.schema {
         schema::complete(schema, &mut object);
+    }
+    if call.query.get("fieldValidation").is_some_and(|how| how == "Strict") {
+        builtin::strict(body, &object)?;
     }
     Ok(Accepted { object })
 }
@@ -87,7 +87,7 @@ fn metadata(call: &Call, object: &mut Value) -> Result<(), Refusal> {
 /// # Errors
 /// When it may not be: with all causes.
 pub(super) fn created(call: &Call, object: &Value) -> Result<(), Refusal> {
-    let mut causes = builtin::metadata(call, object);
+    let mut causes = builtin::metadata(call, object, true);
     match &call.kind.schema {
         Some(schema) => causes.extend(schema::check(schema, object, None)),
         None => causes.extend(builtin::created(call, object)),
@@ -100,7 +100,7 @@ pub(super) fn created(call: &Call, object: &Value) -> Result<(), Refusal> {
 /// # Errors
 /// When it may not be: with all causes.
 pub(super) fn updated(call: &Call, stands: &Value, object: &Value, sent: &Value) -> Result<(), Refusal> {
-    let mut causes = builtin::metadata(call, object);
+    let mut causes = builtin::metadata(call, object, false);
     let going = text(sent, "/deletionTimestamp");
     if !going.is_empty() && !is_going(stands) {
         let message = format!("Invalid value: {going:?}: field is immutable");

@@ -49,7 +49,11 @@ fn create(state: &mut State, call: &Call, body: &Value) -> Result<Value, Refusal
     if !text(&object, "/metadata/resourceVersion").is_empty() {
         return Err(Refusal::new(500, "", "resourceVersion should not be set on objects to be created"));
     }
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink"] {
+    // One that an update makes keeps what it says of its deletion.
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"].iter().filter(|_| call.verb == Verb::Create) {
+        set(&mut object, field, Value::Null);
+    }
+    for field in ["managedFields", "selfLink"] {
         set(&mut object, field, Value::Null);
     }
     set(&mut object, "uid", json!(state.dice.uuid()));

@@ -12,9 +12,6 @@ pub struct Names {
     uids: BTreeMap<String, usize>,
 }
 
-/// Fields of pods that admission and defaults of a real API server add, and that neither Berth nor an actor reads.
-const OF_PODS: [&str; 2] = ["serviceAccount", "serviceAccountName"];
-
 impl Names {
     /// The answer, comparable.
     pub fn answer(&mut self, code: u16, body: &Value) -> Value {
@@ -60,9 +57,6 @@ impl Names {
         if let Some(metadata) = value.get_mut("metadata").filter(|metadata| metadata.is_object()) {
             self.metadata(metadata);
         }
-        if value.pointer("/spec/containers").is_some() {
-            pod(value);
-        }
     }
 
     fn metadata(&mut self, metadata: &mut Value) {
@@ -96,25 +90,6 @@ impl Names {
 fn drop_field(object: &mut Value, field: &str) {
     if let Some(object) = object.as_object_mut() {
         object.remove(field);
-    }
-}
-
-fn pod(pod: &mut Value) {
-    for field in OF_PODS {
-        drop_field(&mut pod["spec"], field);
-    }
-    // The tolerations of admission, 300 s for a node that is not ready or not reached.
-    let own: Vec<Value> = pod
-        .pointer("/spec/tolerations")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter(|it| it["tolerationSeconds"] != 300)
-        .cloned()
-        .collect();
-    drop_field(&mut pod["spec"], "tolerations");
-    if !own.is_empty() {
-        pod["spec"]["tolerations"] = json!(own);
     }
 }
 

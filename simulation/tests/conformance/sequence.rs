@@ -123,7 +123,8 @@ fn step(dice: &Dice, kind: Kind, others: Others) -> Step {
     let uid = |dice: &Dice| *dice.pick(&[Uid::None, Uid::None, Uid::Right, Uid::Wrong]).unwrap();
     let status = |dice: &Dice| kind.has_status() && dice.chance(40);
     let change = |dice: &Dice, status: bool| match dice.below(3) {
-        0 if status => dice.pick(&metadata()).cloned(),
+        // A claim's status that is written as it stands counts as changed where managed fields are kept.
+        0 if status && kind != Kind::Claim => dice.pick(&metadata()).cloned(),
         _ if status => dice.pick(&kind.statuses()).cloned(),
         0 => dice.pick(&kind.changes()).cloned(),
         1 => dice.pick(&kind.changes()[..2]).cloned(),
@@ -423,7 +424,10 @@ impl Memory<'_> {
                 event["object"]["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(&last))
             })
             .await;
-            answers.push(seen.iter().map(|event| self.names.answer(0, event)).collect());
+            // Other bookmarks come when they come.
+            let told =
+                |event: &&Value| event["type"] != "BOOKMARK" || event.pointer("/object/metadata/annotations").is_some();
+            answers.push(seen.iter().filter(told).map(|event| self.names.answer(0, event)).collect());
         }
         answers
     }

@@ -66,7 +66,7 @@ fn forbidden(field: &str, words: &str) -> Cause {
 }
 
 /// What is wrong with the metadata, which is almost the same for all kinds.
-pub(super) fn metadata(call: &Call, object: &Value) -> Vec<Cause> {
+pub(super) fn metadata(call: &Call, object: &Value, is_new: bool) -> Vec<Cause> {
     let mut causes = Vec::new();
     let name = text(object, "/metadata/name");
     if !is_subdomain(name) {
@@ -101,7 +101,8 @@ pub(super) fn metadata(call: &Call, object: &Value) -> Vec<Cause> {
     }
     for (index, name) in metadata["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).enumerate() {
         let standard = matches!(name, "foregroundDeletion" | "orphan" | "kubernetes");
-        let plain = !call.kind.is_custom() && !name.contains('/') && !standard;
+        let lax = call.kind.is_custom() || (call.kind.kind == "Lease" && !is_new);
+        let plain = !lax && !name.contains('/') && !standard;
         if !is_qualified(name) || plain {
             let words = "name is neither a standard finalizer name nor is it fully qualified";
             causes.push(invalid(format!("metadata.finalizers[{index}]"), name, words));
@@ -160,21 +161,31 @@ pub(super) fn created(call: &Call, object: &Value) -> Vec<Cause> {
 pub(super) fn updated(call: &Call, stands: &Value, object: &Value) -> Vec<Cause> {
     match call.kind.kind.as_str() {
         "Pod" => changed_pod(stands, object),
-        "PersistentVolumeClaim" if stands["spec"] != object["spec"] && !binds(stands, object) => {
-            vec![forbidden(
-                "spec",
-                "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
-            )]
-        }
-        "ConfigMap"
-            if stands["immutable"] == true && (stands["data"] != object["data"] || object["immutable"] != true) =>
-        {
-            vec![forbidden("data", "field is immutable when `immutable` is set")]
+        "PersistentVolumeClaim" => changed_claim(stands, object),
+        "ConfigMap" if stands["immutable"] == true => {
+            let fields =
+                ["immutable", "data", "binaryData"].into_iter().filter(|field| stands[*field] != object[*field]);
+            let words = "field is immutable when `immutable` is set";
+            fields.map(|field| forbidden(field, words)).chain(config_map(object)).collect()
         }
         "ConfigMap" => config_map(object),
         "Lease" => lease(object),
         _ => Vec::new(),
     }
+}
+
+fn changed_claim(stands: &Value, object: &Value) -> Vec<Cause> {
+    let mut causes = claim(object);
+    if stands["spec"] != object["spec"] && !binds(stands, object) {
+        let words =
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        causes.push(forbidden("spec", words));
+    }
+    if object.pointer("/spec/resources/requests/storage").is_none() {
+        let words = "field can not be less than status.capacity";
+        causes.push(forbidden("spec.resources.requests.storage", words));
+    }
+    causes
 }
 
 fn changed_pod(stands: &Value, object: &Value) -> Vec<Cause> {

@@ -10,7 +10,7 @@ use crate::apiserver::meta::{edit, finalizers, set};
 /// Fills in a new object.
 pub(super) fn created(state: &State, call: &Call, object: &mut Value) {
     match call.kind.kind.as_str() {
-        "Pod" => object["status"] = json!({ "phase": "Pending", "qosClass": "BestEffort" }),
+        "Pod" => pod(object),
         "PersistentVolumeClaim" => claim(state, object),
         "Namespace" => {
             object["spec"] = json!({ "finalizers": ["kubernetes"] });
@@ -22,6 +22,19 @@ pub(super) fn created(state: &State, call: &Call, object: &mut Value) {
         }
         _ => {}
     }
+}
+
+fn pod(object: &mut Value) {
+    edit(&mut object["spec"], |spec| {
+        let account = spec.entry("serviceAccountName").or_insert_with(|| json!("default")).clone();
+        spec.insert("serviceAccount".to_owned(), account);
+        let patience = |key: &str| json!({"key": format!("node.kubernetes.io/{key}"), "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+        let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
+        if let Some(tolerations) = tolerations.as_array_mut() {
+            tolerations.extend([patience("not-ready"), patience("unreachable")]);
+        }
+    });
+    object["status"] = json!({ "phase": "Pending", "qosClass": "BestEffort" });
 }
 
 fn claim(state: &State, object: &mut Value) {

@@ -168,6 +168,9 @@ fn allowed(call: &Call, stands: &Value, wanted: Value) -> Value {
         ("status", _) if call.kind.kind == "Pod" => {
             let mut object = take(&["spec"], stands, &wanted);
             set(&mut object, "ownerReferences", stands["metadata"]["ownerReferences"].clone());
+            if let Some(class) = stands.pointer("/status/qosClass") {
+                object["status"]["qosClass"] = class.clone();
+            }
             object
         }
         ("status", _) if call.kind.kind == "PersistentVolumeClaim" => {

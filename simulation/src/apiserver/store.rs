@@ -97,6 +97,12 @@ impl Store {
         self.history.iter()
     }
 
+    /// Whether this revision made its object.
+    pub fn made(&self, revision: u64) -> bool {
+        let change = revision.checked_sub(1).and_then(|before| self.since(before).first());
+        change.is_some_and(|change| change.before.is_none())
+    }
+
     /// Stores an object, under the next revision.
     pub fn put(&mut self, key: &Key, mut object: Value) -> Arc<Value> {
         self.revision += 1;

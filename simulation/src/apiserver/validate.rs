@@ -87,7 +87,7 @@ fn metadata(call: &Call, object: &mut Value) -> Result<(), Refusal> {
 /// # Errors
 /// When it may not be: with all causes.
 pub(super) fn created(call: &Call, object: &Value) -> Result<(), Refusal> {
-    let mut causes = builtin::metadata(call, object, true);
+    let mut causes = builtin::metadata(call, object);
     match &call.kind.schema {
         Some(schema) => causes.extend(schema::check(schema, object, None)),
         None => causes.extend(builtin::created(call, object)),
@@ -100,7 +100,7 @@ pub(super) fn created(call: &Call, object: &Value) -> Result<(), Refusal> {
 /// # Errors
 /// When it may not be: with all causes.
 pub(super) fn updated(call: &Call, stands: &Value, object: &Value, sent: &Value) -> Result<(), Refusal> {
-    let mut causes = builtin::metadata(call, object, false);
+    let mut causes = builtin::metadata(call, object);
     let going = text(sent, "/deletionTimestamp");
     if !going.is_empty() && !is_going(stands) {
         let message = format!("Invalid value: {going:?}: field is immutable");

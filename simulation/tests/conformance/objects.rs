@@ -229,6 +229,7 @@ impl Kind {
             ],
             Self::Claim => vec![
                 json!({"status": {"conditions": [{"type": "Resizing", "status": "True", "lastProbeTime": "2026-01-31T12:00:00Z", "lastTransitionTime": "2026-01-31T12:00:00Z"}]}, "metadata": {"labels": {"by": "status"}}}),
+                json!({"status": {"unknown": 1}}),
             ],
             Self::ConfigMap | Self::Lease | Self::Policy => Vec::new(),
         }

@@ -123,8 +123,7 @@ fn step(dice: &Dice, kind: Kind, others: Others) -> Step {
     let uid = |dice: &Dice| *dice.pick(&[Uid::None, Uid::None, Uid::Right, Uid::Wrong]).unwrap();
     let status = |dice: &Dice| kind.has_status() && dice.chance(40);
     let change = |dice: &Dice, status: bool| match dice.below(3) {
-        // A claim's status that is written as it stands counts as changed where managed fields are kept.
-        0 if status && kind != Kind::Claim => dice.pick(&metadata()).cloned(),
+        0 if status => dice.pick(&metadata()).cloned(),
         _ if status => dice.pick(&kind.statuses()).cloned(),
         0 => dice.pick(&kind.changes()).cloned(),
         1 => dice.pick(&kind.changes()[..2]).cloned(),

@@ -66,7 +66,7 @@ fn forbidden(field: &str, words: &str) -> Cause {
 }
 
 /// What is wrong with the metadata, which is almost the same for all kinds.
-pub(super) fn metadata(call: &Call, object: &Value, is_new: bool) -> Vec<Cause> {
+pub(super) fn metadata(call: &Call, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let name = text(object, "/metadata/name");
     if !is_subdomain(name) {
@@ -101,7 +101,7 @@ pub(super) fn metadata(call: &Call, object: &Value, is_new: bool) -> Vec<Cause> 
     }
     for (index, name) in metadata["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).enumerate() {
         let standard = matches!(name, "foregroundDeletion" | "orphan" | "kubernetes");
-        let lax = call.kind.is_custom() || (call.kind.kind == "Lease" && !is_new);
+        let lax = call.kind.is_custom() || call.kind.kind == "Lease";
         let plain = !lax && !name.contains('/') && !standard;
         if !is_qualified(name) || plain {
             let words = "name is neither a standard finalizer name nor is it fully qualified";

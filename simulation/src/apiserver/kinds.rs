@@ -17,6 +17,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+/// Reads an object of a built-in kind and writes it again, without what its type does not know.
+pub type Decode = fn(&Value) -> Result<Value, serde_json::Error>;
+
 /// One kind of object.
 #[derive(Clone, Debug)]
 pub struct Kind {
@@ -45,7 +48,7 @@ pub struct Kind {
     /// The schema of a kind of ours.
     pub schema: Option<Value>,
     /// The reading and writing of a built-in kind, which drops what it does not know.
-    pub decode: Option<fn(&Value) -> Result<Value, serde_json::Error>>,
+    pub decode: Option<Decode>,
 }
 
 impl Kind {

@@ -103,19 +103,19 @@ const QUERIES: [&str; 5] = ["", ",color=red", ",color!=red", ",color in (red,blu
 pub struct Others {
     /// Berth's operator: Sessions and Workspaces are then only tried.
     pub operator: bool,
-    /// Kubernetes' controllers: claims are then not deleted, since they would take their finalizer.
+    /// Kubernetes' controllers: claims are then only tried.
     pub controllers: bool,
 }
 
 /// The sequence of these dice.
 pub fn steps(dice: &Dice, others: Others) -> Vec<Step> {
     let Some(kind) = dice.pick(&KINDS).copied() else { return Vec::new() };
-    let tries = kind.is_reconciled() && others.operator;
+    let tries = (kind.is_reconciled() && others.operator) || (kind == Kind::Claim && others.controllers);
     let count = 4 + dice.below(14);
-    (0..count).map(|_| if tries { create(dice, kind, true) } else { step(dice, kind, others) }).collect()
+    (0..count).map(|_| if tries { create(dice, kind, true) } else { step(dice, kind) }).collect()
 }
 
-fn step(dice: &Dice, kind: Kind, others: Others) -> Step {
+fn step(dice: &Dice, kind: Kind) -> Step {
     let name = dice.pick(&NAMES).copied().unwrap_or_default();
     let metadata_only = dice.chance(20);
     let query = dice.pick(&QUERIES).copied().unwrap_or_default();
@@ -163,15 +163,7 @@ fn step(dice: &Dice, kind: Kind, others: Others) -> Step {
             // A real collector would do the rest of the other two at its own time.
             let how = if dice.chance(50) { Some("Background") } else { None };
             let grace = if dice.chance(30) { Some(i64::try_from(dice.below(3)).unwrap()) } else { None };
-            Step::Delete {
-                kind,
-                name,
-                version: version(dice),
-                uid: uid(dice),
-                how,
-                grace,
-                dry: dice.chance(15) || (kind == Kind::Claim && others.controllers),
-            }
+            Step::Delete { kind, name, version: version(dice), uid: uid(dice), how, grace, dry: dice.chance(15) }
         }
         _ => {
             let froms =

@@ -19,6 +19,7 @@ use crate::cluster::Cluster;
 use crate::cluster::error::CallError;
 use crate::cluster::memory::Memory;
 use crate::cluster::watch::Requests;
+use crate::planted::{self, Bug};
 
 /// The longest sleep of an object that has a deadline: a wall clock that was set is noticed within this time.
 /// Looking costs no request.
@@ -121,7 +122,13 @@ where
     if matches!(error, CallError::NotLeader) {
         return Action::requeue(UNTIL_LEADING);
     }
-    let delay = count(&object.uid().unwrap_or_default());
+    if planted::is(Bug::NoRetry) {
+        return Action::await_change();
+    }
+    let delay = match planted::is(Bug::UnboundedRetry) {
+        true => Duration::from_millis(1),
+        false => count(&object.uid().unwrap_or_default()),
+    };
     match error {
         error if error.is_conflict() => {
             tracing::debug!(kind = %K::kind(&()), object = object.name_any(), %error, "changed meanwhile")

@@ -17,6 +17,7 @@ pub mod let_go;
 pub mod metrics;
 pub mod operator;
 pub mod plan;
+pub mod planted;
 pub mod reference;
 pub mod settings;
 pub mod telemetry;

@@ -34,6 +34,10 @@ struct Cli {
     /// With --seed: the verdict alone.
     #[arg(long, requires = "seed")]
     brief: bool,
+    /// Plant this bug into the operators, by its name; `all` goes through all of them, and each has to be found.
+    #[cfg(feature = "planted")]
+    #[arg(long, value_name = "BUG")]
+    planted: Option<String>,
     /// How many at once [default: one for each core].
     #[arg(long)]
     jobs: Option<usize>,
@@ -41,6 +45,14 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    #[cfg(feature = "planted")]
+    if let Some(name) = &cli.planted {
+        match (name.as_str(), berth::planted::Bug::named(name)) {
+            ("all", _) => return planted::all(&cli),
+            (_, Some(bug)) => berth::planted::plant(bug),
+            (_, None) => return ExitCode::from(2),
+        }
+    }
     match cli.seed {
         Some(seed) => alone(seed, cli.brief),
         None => many(&cli),
@@ -113,4 +125,50 @@ fn many(cli: &Cli) -> ExitCode {
     let count = u64::try_from(broken.len()).unwrap_or_default();
     let _ = writeln!(out, "\n{} passed, {count} failed", cli.seeds.saturating_sub(count));
     if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The tests of the trials: each broken variant of the operator has to be found.
+#[cfg(feature = "planted")]
+mod planted {
+    use super::*;
+    use berth::planted::Bug;
+
+    /// Runs seeds with each bug until one is broken; all bugs have to be found.
+    pub fn all(cli: &Cli) -> ExitCode {
+        let Ok(this) = std::env::current_exe() else { return ExitCode::from(2) };
+        let next = AtomicU64::new(0);
+        let missed = AtomicU64::new(0);
+        let jobs = cli.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+        let work = || {
+            loop {
+                let index = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
+                let Some(bug) = Bug::ALL.get(index) else { return };
+                let found = (cli.from..cli.from.saturating_add(cli.seeds)).find_map(|seed| {
+                    let name = format!("{bug:?}");
+                    let words = ["--brief", "--planted", &name, "--seed", &seed.to_string()].map(str::to_owned);
+                    let output = Command::new(&this).args(words).output().ok()?;
+                    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                    let first = text.lines().find(|line| line.contains("broken: "))?.trim().to_owned();
+                    Some((seed, first))
+                });
+                let line = match found {
+                    Some((seed, words)) => format!("{bug:?}: found by seed {seed}: {words}"),
+                    None => {
+                        missed.fetch_add(1, Ordering::Relaxed);
+                        format!("{bug:?}: NOT FOUND by {} seeds", cli.seeds)
+                    }
+                };
+                let _ = writeln!(std::io::stdout(), "{line}");
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(work);
+            }
+        });
+        let missed = missed.into_inner();
+        let count = u64::try_from(Bug::ALL.len()).unwrap_or_default();
+        let _ = writeln!(std::io::stdout(), "\n{} passed, {missed} failed", count - missed);
+        if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }

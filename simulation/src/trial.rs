@@ -89,8 +89,9 @@ async fn trial(seed: u64, dice: &Dice, log: bool) -> Verdict {
     let busy = dice.time(&(Duration::from_secs(60)..=Duration::from_secs(900)));
     people.act(busy).await;
     faults.calm();
-    // A lease that has to run out, a crash that is followed by another process, a watch that waits to be taken up again.
-    sleep(Duration::from_secs(240)).await;
+    // A lease that has to run out, a crash that is followed by another process, a connection that is silent, a clock that
+    // is right again, and an operator that has slept by the wrong one.
+    sleep(Duration::from_secs(360)).await;
     let note = |check: &dyn Fn(&mut Broken)| check(&mut broken.lock().unwrap_or_else(PoisonError::into_inner));
     note(&|broken| properties::settled(&server, broken));
     sleep(Duration::from_secs(3600)).await;

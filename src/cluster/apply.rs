@@ -22,6 +22,7 @@ use crate::api::{
 use crate::plan::pod;
 use crate::plan::session::Step;
 use crate::plan::workspace::{self, Trial};
+use crate::planted::{self, Bug};
 
 /// The fields of a Session's status that the operator writes; the others are the observer's.
 const SESSION_STATUS_FIELDS: [&str; 16] = [
@@ -54,14 +55,16 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
     match step {
         Step::Publish(status) => {
             let before = session.status.clone().unwrap_or_default();
+            let version = session.resource_version().filter(|_| !planted::is(Bug::BlindStatus));
             let patch = json!({
-                "metadata": { "resourceVersion": session.resource_version() },
+                "metadata": { "resourceVersion": version },
                 "status": changed_fields(&before, status.as_ref())?,
             });
             let written = patch_session(cluster, &session, patch, true).await?;
             cluster.memory.settle(&session.uid().unwrap_or_default());
             Ok(written)
         }
+        Step::Mark { finalizer: false } if planted::is(Bug::FinalizerStays) => Ok(session),
         Step::Mark { finalizer } => {
             let mut finalizers: Vec<String> =
                 session.finalizers().iter().filter(|name| *name != SESSION_FINALIZER).cloned().collect();
@@ -80,6 +83,11 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
             Ok(session)
         }
         Step::EnsurePod(pod) => {
+            let mut pod = pod;
+            if planted::is(Bug::GeneratedName) {
+                let marker = cluster.clock.now().timestamp_subsec_nanos();
+                pod["metadata"]["name"] = json!(format!("{}-{marker}", session.name_any()));
+            }
             attempt(cluster, &session, ensure_pod(cluster, &pods, &session, &pod).await)?;
             cluster.memory.made(&session.uid().unwrap_or_default());
             Ok(session)
@@ -351,6 +359,9 @@ fn is_uid_conflict(error: &CallError) -> bool {
 }
 
 fn with_uid(uid: &str) -> DeleteParams {
+    if planted::is(Bug::DeleteWithoutUid) {
+        return DeleteParams::default();
+    }
     DeleteParams::default().preconditions(Preconditions { uid: Some(uid.to_owned()), resource_version: None })
 }
 

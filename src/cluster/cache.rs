@@ -15,6 +15,7 @@ use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 
 use crate::api::{SESSION_UID_LABEL, Session, SessionPolicy, Workspace};
+use crate::planted::{self, Bug};
 
 /// The caches of all kinds.
 #[derive(Clone)]
@@ -204,7 +205,8 @@ where
             Event::Apply(object) => {
                 let readable_again = inner.unreadable.remove(&ObjectRef::from_obj(object)).is_some();
                 inner.advance(scope, version(object));
-                if self.known(object).is_none_or(|known| version(known.as_ref()) <= version(object)) {
+                let newer = self.known(object).is_none_or(|known| version(known.as_ref()) <= version(object));
+                if newer || planted::is(Bug::OlderWins) {
                     inner.put(self.known(object), object);
                 }
                 return readable_again;
@@ -236,6 +238,7 @@ where
                 let elsewhere = |namespace: Option<&str>| scope.is_some() && namespace != scope.as_deref();
                 let kept = self.reader.state().into_iter().filter(|known| {
                     elsewhere(known.meta().namespace.as_deref())
+                        || planted::is(Bug::ListForgetsNothing)
                         || unreadable
                             .get(&ObjectRef::from_obj(&**known))
                             .is_some_and(|why| why.uid == known.meta().uid.as_deref().unwrap_or_default())

@@ -20,6 +20,7 @@ use crate::plan::policy::PolicySource;
 use crate::plan::session::World;
 use crate::plan::workspace::{self, LastEnd};
 use crate::plan::{name, phase, template};
+use crate::planted::{self, Bug};
 
 /// What the API server said where the caches were not evidence enough.
 #[derive(Default)]
@@ -49,10 +50,15 @@ pub async fn evidence(cluster: &Cluster, session: &Session) -> Result<Evidence, 
         (Some(instance), _) => {
             let uid = session.uid().unwrap_or_default();
             let seen = cluster.stores.pods.under(&uid).iter().any(|pod| pod.uid().as_ref() == Some(&instance.uid));
-            if !seen {
+            if !seen && planted::is(Bug::CacheIsEvidence) {
+                evidence.instance_gone = true;
+            } else if !seen {
                 let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &session.namespace().unwrap_or_default());
-                let pod =
-                    optional(api.get(&instance.pod)).await?.filter(|pod| pod.uid().as_ref() == Some(&instance.uid));
+                let asked = match optional(api.get(&instance.pod)).await {
+                    Err(_) if planted::is(Bug::ErrorIsEvidence) => None,
+                    asked => asked?,
+                };
+                let pod = asked.filter(|pod| pod.uid().as_ref() == Some(&instance.uid));
                 evidence.instance_gone = pod.is_none();
                 evidence.unlabelled = pod.map(Arc::new);
             }

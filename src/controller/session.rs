@@ -12,6 +12,7 @@ use crate::cluster::error::CallError;
 use crate::cluster::{Cluster, apply, observe};
 use crate::plan::Plan;
 use crate::plan::session::{Step, World, decide, promises_slot};
+use crate::planted::{self, Bug};
 
 /// Looks at one session and does what its plan says.
 pub(super) async fn reconcile(session: Arc<Session>, cluster: Arc<Cluster>) -> Result<Action, CallError> {
@@ -73,7 +74,14 @@ async fn carry_out(
 ) -> Result<(), CallError> {
     let mut notes = Some(plan.notes).filter(|notes| !notes.is_empty());
     let mut current = Arc::clone(session);
-    for step in plan.steps {
+    let mut steps = plan.steps;
+    if planted::is(Bug::EffectBeforeClaim) {
+        steps.sort_by_key(|step| !matches!(step, Step::EnsurePod(_)));
+    }
+    if planted::is(Bug::ReleaseBeforeEnd) {
+        steps.sort_by_key(|step| !matches!(step, Step::DeletePod { .. }));
+    }
+    for step in steps {
         let tells = matches!(step, Step::Publish(_));
         let before = tells.then(|| current.status.clone().unwrap_or_default());
         current = apply::session_step(cluster, current, step).await?;

@@ -199,7 +199,10 @@ fn clippy(runner: &Runner) -> Result<Outcome> {
 }
 
 fn unit(runner: &Runner) -> Result<Outcome> {
-    runner.cargo(["test", "--quiet", "--lib", "--bin", "xtask", "--test", "it", "--test", "server", "--test", "actors"])
+    runner.cargo([
+        "test", "--quiet", "--lib", "--bin", "xtask", "--test", "it", "--test", "server", "--test", "actors", "--test",
+        "found",
+    ])
 }
 
 /// Licences, sources and bans always; advisories where their database can be fetched.

@@ -98,7 +98,7 @@ impl Place {
     async fn turn_clock(&self) {
         let skews = [0, 1, -1, 300, -300, 86_400, -86_400];
         loop {
-            sleep(self.dice.time(&(Duration::from_secs(5)..=Duration::from_secs(300)))).await;
+            sleep(self.dice.time(&(Duration::from_secs(5)..=Duration::from_secs(60)))).await;
             if self.faults.is_calm() {
                 self.clock.jump(TimeDelta::zero());
                 futures::future::pending::<()>().await;

@@ -93,6 +93,7 @@ pub fn safety(server: &ApiServer, broken: &mut Broken) {
     for change in &history {
         walk.step(change, writes.get(&change.revision).copied(), broken);
     }
+    in_haste(&log, broken);
     for entry in log.entries().iter().filter(ours) {
         let call = &entry.call;
         let resource = call.kind.resource();
@@ -108,6 +109,22 @@ pub fn safety(server: &ApiServer, broken: &mut Broken) {
         }
         if call.body.pointer("/metadata/generateName").is_some() && resource == "pods" {
             broken.note(format!("a pod whose name does not follow from its session: {entry}"));
+        }
+    }
+}
+
+/// Whoever fails waits longer each time: so many requests about one object within a second are a loop that does not.
+const HASTE: usize = 60;
+
+fn in_haste(log: &crate::apiserver::log::Log, broken: &mut Broken) {
+    let mut asked: BTreeMap<(&str, &str, &str, u64), usize> = BTreeMap::new();
+    for entry in log.entries().iter().filter(|entry| entry.call.who.starts_with(OPERATOR)) {
+        let call = &entry.call;
+        let key = (call.who.as_str(), call.kind.plural.as_str(), call.name.as_str(), call.at.as_secs());
+        let count = asked.entry(key).or_default();
+        *count += 1;
+        if *count == HASTE && !call.name.is_empty() {
+            broken.note(format!("{HASTE} requests about one object within a second: {entry}"));
         }
     }
 }

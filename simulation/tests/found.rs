@@ -1,0 +1,132 @@
+//! What trials have found, each as a scenario of its own: what a seed means changes with the people and the dice.
+
+#![expect(clippy::unwrap_used, reason = "a test says what must be so")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use berth::api::{SESSION_UID_LABEL, Session};
+use berth::clock::Clock;
+use berth::cluster::patience;
+use berth::metrics::Metrics;
+use berth::operator::Operator;
+use berth_simulation::apiserver::service::Front;
+use berth_simulation::collector::Collector;
+use berth_simulation::kubelet::Kubelet;
+use berth_simulation::scheduler::Scheduler;
+use berth_simulation::{ApiServer, Before, Call, Dice, Fate, SimClock, Verb};
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use tower::Layer;
+
+/// How long anything may take, on the simulated clock.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A cluster with one operator, whose fate this is.
+fn cluster(fate: Arc<dyn Fate>) -> ApiServer {
+    let dice = Dice::new(1);
+    let server = ApiServer::new(SimClock::new(), &dice);
+    server.namespace("demo");
+    server.namespace("berth-system");
+    server.set_fate(fate);
+    tokio::spawn(Scheduler::new(&server, &dice, "node-1").run());
+    tokio::spawn(Kubelet::new(&server, &dice, "node-1").run());
+    tokio::spawn(Collector::new(&server, &dice).run());
+    let client = Client::new(patience::layer().layer(Front::new(server.clone(), "operator")), "default");
+    let clock = server.clock().clone();
+    let clock = Clock::of(move || clock.now());
+    let operator = Operator::new(client, clock, Metrics::default(), "operator", "berth-system", Vec::new());
+    tokio::spawn(async move {
+        let (_stop, stopped) = tokio::sync::watch::channel(false);
+        operator.run(stopped).await
+    });
+    server
+}
+
+/// A Workspace, and a Session on it.
+fn launch(server: &ApiServer) {
+    let workspace = json!({
+        "apiVersion": "berth.dev/v1alpha1", "kind": "Workspace", "metadata": { "name": "desk" },
+        "spec": {
+            "type": "web", "access": { "protocol": "HTTP", "port": 8080 },
+            "template": { "spec": { "containers": [{ "name": "main", "image": "desk:1" }] } },
+        },
+    });
+    let session = json!({
+        "apiVersion": "berth.dev/v1alpha1", "kind": "Session", "metadata": { "name": "mine" },
+        "spec": { "workspaceRef": { "name": "desk" }, "user": { "id": "ana" } },
+    });
+    for (plural, object) in [("workspaces", workspace), ("sessions", session)] {
+        server.put("POST", &format!("/apis/berth.dev/v1alpha1/namespaces/demo/{plural}"), &object).unwrap();
+    }
+}
+
+/// Waits until `look` finds something.
+async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < patience, "not within {} s: {what}", PATIENCE.as_secs());
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn is_active(server: &ApiServer) -> Option<()> {
+    let session = server.object("sessions.berth.dev", "demo", "mine")?;
+    (session["status"]["phase"] == "Active").then_some(())
+}
+
+/// The operator's first requests of this verb for this resource are never answered.
+struct Silence {
+    verb: Verb,
+    resource: &'static str,
+    left: AtomicU32,
+}
+
+impl Fate for Silence {
+    fn before(&self, call: &Call) -> BoxFuture<'static, Before> {
+        let meant = call.who == "operator" && call.verb == self.verb && call.kind.resource() == self.resource;
+        let falls =
+            meant && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        Box::pin(async move { if falls { Before::Hang } else { Before::Pass } })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_or_watch_that_is_never_answered_is_begun_anew() {
+    for (verb, resource) in [
+        (Verb::List, "pods"),
+        (Verb::List, "sessions.berth.dev"),
+        (Verb::Watch, "sessions.berth.dev"),
+        (Verb::Watch, "pods"),
+    ] {
+        let server = cluster(Arc::new(Silence { verb, resource, left: AtomicU32::new(2) }));
+        sleep(Duration::from_secs(2)).await;
+        launch(&server);
+        eventually(&format!("a launch although {verb:?} of {resource} was not answered"), || is_active(&server)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_labels_are_taken_while_it_starts_is_found_again() {
+    let server = cluster(Arc::new(berth_simulation::apiserver::fate::Kind));
+    launch(&server);
+    let pod = eventually("the pod", || server.objects("pods").first().cloned()).await;
+    let path = format!("/api/v1/namespaces/demo/pods/{}", pod["metadata"]["name"].as_str().unwrap());
+    let people = server.client("people");
+    let bare = json!({ "metadata": { "labels": null } });
+    let request = http::Request::patch(&path).header("content-type", "application/merge-patch+json");
+    let _: Value = people.request(request.body(bare.to_string().into_bytes()).unwrap()).await.unwrap();
+    eventually("the session is Active", || is_active(&server)).await;
+    let api: Api<Session> = Api::namespaced(people.clone(), "demo");
+    let uid = api.get("mine").await.unwrap().metadata.uid.unwrap();
+    let api: Api<Pod> = Api::namespaced(people, "demo");
+    let labels = api.get(pod["metadata"]["name"].as_str().unwrap()).await.unwrap().metadata.labels.unwrap();
+    assert_eq!(labels.get(SESSION_UID_LABEL), Some(&uid));
+}

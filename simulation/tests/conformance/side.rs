@@ -64,8 +64,27 @@ impl Side {
         assert_eq!(code, 201, "{answer}");
     }
 
+    /// Takes the finalizers from all that was made, which would hold the namespace.
+    async fn let_go(&self) {
+        let ask = |method, path, type_, body| Ask { method, path, type_, metadata_only: false, body };
+        for kind in objects::KINDS {
+            let path = kind.path(&self.namespace);
+            let (code, list) = self.send(ask("GET", path.clone(), "application/json", None)).await;
+            assert_eq!(code, 200, "{list}");
+            let held = |item: &&Value| item["metadata"]["finalizers"].is_array();
+            for item in list["items"].as_array().into_iter().flatten().filter(held) {
+                let path = format!("{path}/{}", item["metadata"]["name"].as_str().unwrap());
+                let none = json!({"metadata": {"finalizers": null}});
+                let (code, answer) = self.send(ask("PATCH", path, "application/merge-patch+json", Some(none))).await;
+                // A controller may have been faster.
+                assert!(code == 200 || code == 404, "{answer}");
+            }
+        }
+    }
+
     /// Deletes the namespace.
     pub async fn end(&self) {
+        self.let_go().await;
         let path = format!("/api/v1/namespaces/{}", self.namespace);
         let (code, answer) = self
             .send(Ask { method: "DELETE", path, type_: "application/json", metadata_only: false, body: None })

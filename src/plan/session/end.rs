@@ -4,7 +4,7 @@
 
 use kube::ResourceExt;
 
-use super::steps::{mark, publish};
+use super::steps::{mark, publish, restamp};
 use super::{Step, View, World, status};
 use crate::api::condition::{Claim, Status, Type, merge};
 use crate::api::duration;
@@ -27,7 +27,9 @@ pub(super) fn now(
     let status = status(world, view, phase, reason, &message, now);
     let severity = if phase == Phase::Failed { Severity::Warning } else { Severity::Normal };
     let keep_for = keep_for(world, &status);
-    let mut steps = publish(view, status);
+    // A pod without its marks gets them back first: it is found by them if this is cut short after the end was written.
+    let mut steps = restamp(world);
+    steps.extend(publish(view, status));
     steps.extend(release(world));
     steps.extend(mark(&world.session, false));
     Plan {

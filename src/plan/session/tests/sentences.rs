@@ -516,3 +516,14 @@ fn an_endpoint_is_usable_once_it_was_reached() {
     life.look();
     assert_eq!(life.status().url.as_deref(), Some("http://pc-7.example.org:80"));
 }
+
+#[test]
+fn a_pod_without_its_marks_gets_them_back_before_the_end_is_written() {
+    let mut life = Life::launched(json!({}), PolicySource::BuiltIn);
+    Arc::make_mut(&mut life.world.pods[0]).metadata.labels = None;
+    Arc::make_mut(&mut life.world.session).spec.desired_state = DesiredState::Disconnected;
+    let steps = decide(&life.world, life.now).steps;
+    assert!(matches!(steps[0], Step::Restamp { .. }), "{steps:?}");
+    assert!(matches!(&steps[1], Step::Publish(status) if status.ended_at.is_some()), "{steps:?}");
+    assert!(matches!(steps[2], Step::DeletePod { .. }), "{steps:?}");
+}

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use berth::api::{Session, SessionPolicy, Workspace};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service,
@@ -12,7 +11,6 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -124,7 +122,7 @@ impl Default for Kinds {
                 ..built_in::<Event>("events.k8s.io", "v1", "events", "Event")
             },
         ];
-        kinds.extend([Session::crd(), Workspace::crd(), SessionPolicy::crd()].iter().flat_map(custom));
+        kinds.extend(berth::install::crds().iter().flat_map(|(_, crd)| custom(crd)));
         Self(kinds.into_iter().map(|kind| (kind.resource(), Arc::new(kind))).collect())
     }
 }

@@ -18,6 +18,13 @@ pub(super) struct Accepted {
     pub(super) object: Value,
 }
 
+/// Completes an object of ours by the defaults of its definition, as the API server does whenever it reads one.
+pub(super) fn complete(call: &Call, object: &mut Value) {
+    if let Some(schema) = &call.kind.schema {
+        schema::complete(schema, object);
+    }
+}
+
 /// Understands what was sent.
 ///
 /// # Errors

@@ -56,7 +56,19 @@ pub fn build(cache: &Cache, source: &Source, arch: Arch) -> Result<PathBuf> {
     step(&format!("release: the binary for {}", arch.name()), || {
         cargo
             // Its target is named even where it is this machine's: build scripts then do without the flags.
-            .args(["build", "--quiet", "--locked", "--release", "--bin", "berth", "--target", triple])
+            // By itself: beside the simulation tokio would come with its test features.
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "--release",
+                "--package",
+                "berth",
+                "--bin",
+                "berth",
+                "--target",
+                triple,
+            ])
             .log(cache.logs().join("release.log"))
             .quiet()
     })?;

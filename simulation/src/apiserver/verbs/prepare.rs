@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::apiserver::State;
 use crate::apiserver::call::Call;
 use crate::apiserver::meta::{edit, finalizers, set};
+use crate::apiserver::{State, validate};
 
 /// Fills in a new object.
 pub(super) fn created(state: &State, call: &Call, object: &mut Value) {
@@ -20,7 +20,8 @@ pub(super) fn created(state: &State, call: &Call, object: &mut Value) {
                 labels.insert("kubernetes.io/metadata.name".to_owned(), name)
             });
         }
-        _ => {}
+        // What came as a status was dropped.
+        _ => validate::complete(call, object),
     }
 }
 

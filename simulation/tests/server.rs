@@ -108,7 +108,9 @@ async fn the_status_and_the_rest_are_written_apart_and_the_spec_is_counted() {
     let mut first = session("a");
     first.status = Some(of(json!({"message": "mine"})));
     let made = api.create(&PostParams::default(), &first).await.unwrap();
-    assert!(made.status.is_none(), "a status is not made with the object");
+    let status = made.status.unwrap();
+    assert_eq!(status.message, None, "a status is not made with the object");
+    assert_eq!(status.observed_generation, Some(berth::api::NOT_OBSERVED), "but for its default");
     let both = merge(
         json!({"metadata": {"labels": {"x": "y"}}, "spec": {"desiredState": "Terminated"}, "status": {"message": "seen", "phase": "Active"}}),
     );

@@ -2,6 +2,7 @@
 //! faults (liveness): design.md section 6 and the field's list for controllers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use berth::api::{SESSION_FINALIZER, SESSION_UID_LABEL};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,6 +13,9 @@ use super::people::NAMESPACE;
 use crate::apiserver::log::Entry;
 use crate::apiserver::store::Change;
 use crate::{ApiServer, Verb};
+
+/// How long a lease holds after its last renewal.
+const LEASE: Duration = Duration::from_secs(15);
 
 /// What an operator may write at all: the verb, the resource, the subresource.
 const ALLOWED: [(Verb, &str, &str); 13] = [
@@ -69,6 +73,15 @@ fn is_going(object: &Value) -> bool {
     !text(object, "/metadata/deletionTimestamp").is_empty()
 }
 
+/// A lease as it was last written.
+struct Held {
+    by: String,
+    /// When the request for it came.
+    at: Duration,
+    /// Since when nobody else may write.
+    begun: Duration,
+}
+
 /// The history, walked once.
 #[derive(Default)]
 struct Walk {
@@ -80,6 +93,8 @@ struct Walk {
     owner: BTreeMap<String, String>,
     /// Sessions that have ended, with when and how.
     ended: BTreeMap<String, (String, String, String)>,
+    /// Who holds the lease.
+    lease: Option<Held>,
 }
 
 /// The properties over the whole history.
@@ -133,6 +148,7 @@ impl Walk {
     fn step(&mut self, change: &Change, by: Option<&Entry>, broken: &mut Broken) {
         let stands = change.after.as_deref().or(change.before.as_deref());
         let Some(uid) = stands.map(|object| text(object, "/metadata/uid").to_owned()) else { return };
+        self.leads(by, broken);
         match (change.key.resource.as_str(), &change.after) {
             ("sessions.berth.dev", Some(session)) => {
                 self.session(&uid, session, broken);
@@ -148,10 +164,45 @@ impl Walk {
             ("pods", None) => {
                 self.pods.remove(&uid);
             }
+            ("leases.coordination.k8s.io", Some(lease)) => self.lease(lease, by, broken),
             ("persistentvolumeclaims", None) if by.is_some() => {
                 broken.note(format!("an operator deleted the claim {} at {}", change.key.name, change.revision));
             }
             _ => {}
+        }
+    }
+
+    /// A lease is taken from somebody only after it stood for its whole duration.
+    fn lease(&mut self, lease: &Value, by: Option<&Entry>, broken: &mut Broken) {
+        let holder = text(lease, "/spec/holderIdentity").to_owned();
+        let Some(entry) = by else { return };
+        if let Some(held) = &self.lease
+            && !held.by.is_empty()
+            && held.by != holder
+            && !holder.is_empty()
+            && entry.call.verb != Verb::Create
+            && entry.call.at < held.at + LEASE
+        {
+            broken.note(format!("the lease was taken from {}, who had renewed it at {:?}: {entry}", held.by, held.at));
+        }
+        // Where somebody deleted it, a newcomer cannot know that another still believes in it, for as long as it lasted.
+        let grace = if entry.call.verb == Verb::Create { LEASE } else { Duration::ZERO };
+        let begun = match &self.lease {
+            Some(held) if held.by == holder => held.begun,
+            _ => entry.call.at + grace,
+        };
+        self.lease = Some(Held { by: holder, at: entry.call.at, begun });
+    }
+
+    /// Nobody writes once another has taken the lease. Events are told by whoever saw something.
+    fn leads(&self, by: Option<&Entry>, broken: &mut Broken) {
+        let Some((entry, held)) = by.zip(self.lease.as_ref()) else { return };
+        let call = &entry.call;
+        let (place, count) = call.who.split_once('#').unwrap_or((&call.who, ""));
+        let is_holder = held.by == place || held.by == format!("{place}-{count}");
+        let watched = !["events", "leases"].contains(&call.kind.plural.as_str());
+        if watched && !is_holder && !held.by.is_empty() && call.at > held.begun {
+            broken.note(format!("{} leads since {:?}, and another writes: {entry}", held.by, held.begun));
         }
     }
 
@@ -181,6 +232,15 @@ impl Walk {
             && let Some((other, _)) = others.next()
         {
             broken.note(format!("session {session} has two live pods: {uid} and {other}"));
+        }
+        // A pod is made only for a session whose slot was written before.
+        let is_new = !self.pods.contains_key(uid);
+        let admitted = |session: &Value| {
+            let conditions = session["status"]["conditions"].as_array().into_iter().flatten();
+            conditions.into_iter().any(|it| it["type"] == "Admitted" && it["status"] == "True")
+        };
+        if is_new && by.is_some() && self.sessions.get(&session).is_some_and(|session| !admitted(session)) {
+            broken.note(format!("the pod {uid} was made before the slot of its session {session} was written"));
         }
         // A pod is deleted by an operator only when its session has ended or has gone.
         let was_going = self.pods.get(uid).is_some_and(is_going);

@@ -66,19 +66,11 @@ impl Bug {
     }
 }
 
-#[cfg(feature = "planted")]
-static PLANTED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
-
-/// Plants this bug in the whole process.
-#[cfg(feature = "planted")]
-pub fn plant(bug: Bug) {
-    PLANTED.store(bug as u8, std::sync::atomic::Ordering::Relaxed);
-}
-
-/// Whether this bug was planted.
+/// Whether this bug was planted: the one that BERTH_PLANTED names.
 #[cfg(feature = "planted")]
 pub(crate) fn is(bug: Bug) -> bool {
-    PLANTED.load(std::sync::atomic::Ordering::Relaxed) == bug as u8
+    static PLANTED: std::sync::OnceLock<Option<Bug>> = std::sync::OnceLock::new();
+    *PLANTED.get_or_init(|| Bug::named(&std::env::var("BERTH_PLANTED").ok()?)) == Some(bug)
 }
 
 /// Whether this bug was planted: nothing can be.

@@ -171,7 +171,8 @@ impl People {
         self.send("DELETE", &format!("{CORE}/pods/{name}"), &grace).await;
     }
 
-    /// Takes from a pod what makes it findable.
+    /// Takes from a pod what makes it findable: its labels or its owner. Without both, a pod that no status names yet is
+    /// nobody's that can be told from a stranger's, and stays.
     async fn stomp(&mut self) {
         let Some(name) = self.one_of("pods") else { return };
         let all = [
@@ -181,6 +182,11 @@ impl People {
             json!({ "labels": null, "annotations": null }),
         ];
         let metadata = self.dice.pick(&all).cloned().unwrap_or_default();
+        let Some(pod) = self.server.object("pods", NAMESPACE, &name) else { return };
+        let other = if metadata.get("ownerReferences").is_some() { "labels" } else { "ownerReferences" };
+        if pod["metadata"].get(other).is_none_or(Value::is_null) {
+            return;
+        }
         self.send("PATCH", &format!("{CORE}/pods/{name}"), &json!({ "metadata": metadata })).await;
     }
 

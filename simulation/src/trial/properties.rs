@@ -69,6 +69,11 @@ fn session_of(pod: &Value) -> Option<&str> {
     owner.and_then(|owner| owner["uid"].as_str()).or_else(|| pod["metadata"]["labels"][SESSION_UID_LABEL].as_str())
 }
 
+fn is_admitted(session: &Value) -> bool {
+    let conditions = session["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|it| it["type"] == "Admitted" && it["status"] == "True")
+}
+
 fn is_going(object: &Value) -> bool {
     !text(object, "/metadata/deletionTimestamp").is_empty()
 }
@@ -93,6 +98,8 @@ struct Walk {
     owner: BTreeMap<String, String>,
     /// Sessions that have ended, with when and how.
     ended: BTreeMap<String, (String, String, String)>,
+    /// Sessions whose slot was ever written.
+    admitted: BTreeSet<String>,
     /// Who holds the lease.
     lease: Option<Held>,
 }
@@ -152,6 +159,9 @@ impl Walk {
         match (change.key.resource.as_str(), &change.after) {
             ("sessions.berth.dev", Some(session)) => {
                 self.session(&uid, session, broken);
+                if is_admitted(session) {
+                    self.admitted.insert(uid.clone());
+                }
                 self.sessions.insert(uid, Value::clone(session));
             }
             ("sessions.berth.dev", None) => {
@@ -235,11 +245,7 @@ impl Walk {
         }
         // A pod is made only for a session whose slot was written before.
         let is_new = !self.pods.contains_key(uid);
-        let admitted = |session: &Value| {
-            let conditions = session["status"]["conditions"].as_array().into_iter().flatten();
-            conditions.into_iter().any(|it| it["type"] == "Admitted" && it["status"] == "True")
-        };
-        if is_new && by.is_some() && self.sessions.get(&session).is_some_and(|session| !admitted(session)) {
+        if is_new && by.is_some() && !self.admitted.contains(&session) {
             broken.note(format!("the pod {uid} was made before the slot of its session {session} was written"));
         }
         // A pod is deleted by an operator only when its session has ended or has gone.

@@ -6,7 +6,7 @@ mod operators;
 mod people;
 pub mod properties;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -83,7 +83,7 @@ async fn trial(seed: u64, dice: &Dice, log: bool) -> Verdict {
         actors.push(spawn(Place::new(&server, &faults, dice, index).run()));
     }
 
-    let broken = Arc::new(Mutex::new(Broken::default()));
+    let mut broken = Broken::default();
     let mut people = People::new(&server, dice);
     people.set_up().await;
     let busy = dice.time(&(Duration::from_secs(60)..=Duration::from_secs(900)));
@@ -92,28 +92,26 @@ async fn trial(seed: u64, dice: &Dice, log: bool) -> Verdict {
     // A lease that has to run out, a crash that is followed by another process, a connection that is silent, a clock that
     // is right again, and an operator that has slept by the wrong one.
     sleep(Duration::from_secs(360)).await;
-    let note = |check: &dyn Fn(&mut Broken)| check(&mut broken.lock().unwrap_or_else(PoisonError::into_inner));
-    note(&|broken| properties::settled(&server, broken));
+    properties::settled(&server, &mut broken);
     sleep(Duration::from_secs(3600)).await;
-    note(&|broken| properties::settled(&server, broken));
+    properties::settled(&server, &mut broken);
     people.delete_all().await;
     sleep(Duration::from_secs(180)).await;
-    note(&|broken| properties::gone(&server, broken));
+    properties::gone(&server, &mut broken);
     let before = server.log().entries().last().map_or(0, |entry| entry.call.number);
     sleep(Duration::from_secs(600)).await;
     for write in properties::writes_since(&server, before) {
-        note(&|broken| broken.note(format!("a write in a time in which nothing happens: {write}")));
+        broken.note(format!("a write in a time in which nothing happens: {write}"));
     }
-    note(&|broken| properties::safety(&server, broken));
+    properties::safety(&server, &mut broken);
     drop(actors);
 
     let entries = server.log();
     let launched = server.history();
     let sessions = launched.iter().filter(|it| it.key.resource == "sessions.berth.dev" && it.before.is_none()).count();
-    let broken = std::mem::take(&mut *broken.lock().unwrap_or_else(PoisonError::into_inner)).into_sentences();
     Verdict {
         seed,
-        broken,
+        broken: broken.into_sentences(),
         digest: entries.digest(),
         requests: entries.entries().len(),
         sessions,

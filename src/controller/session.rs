@@ -64,8 +64,8 @@ pub(super) async fn reconcile(session: Arc<Session>, cluster: Arc<Cluster>) -> R
     Ok(sleep_until(wake, cluster.clock.now()))
 }
 
-/// Takes the steps of `plan`, which was made on this `pod`. Its notes go out once the status that they tell of stands, whatever comes of the
-/// steps after it, and without holding those up.
+/// Takes the steps of `plan`, which was made on this `pod`. Its notes go out once the status that they tell of stands,
+/// whatever comes of the steps after it, and without holding those up.
 async fn carry_out(
     cluster: &Cluster,
     session: &Arc<Session>,

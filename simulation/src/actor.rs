@@ -62,8 +62,8 @@ pub(crate) fn is_settled(code: Option<u16>) -> bool {
     code.is_some_and(|code| code < 500 && code != 429)
 }
 
-/// Waits until the store has changed, or until then.
-pub(crate) async fn wait(server: &ApiServer, seen: u64, until: Option<Instant>) {
+/// Waits until an object of these resources has changed, or until then.
+pub(crate) async fn wait(server: &ApiServer, seen: u64, until: Option<Instant>, concerns: impl Fn(&str) -> bool) {
     let due = async {
         match until {
             Some(until) => sleep_until(until).await,
@@ -72,7 +72,7 @@ pub(crate) async fn wait(server: &ApiServer, seen: u64, until: Option<Instant>) 
     };
     tokio::select! {
         biased;
-        () = server.changed_since(seen) => {}
+        () = server.changed_since(seen, concerns) => {}
         () = due => {}
     }
 }

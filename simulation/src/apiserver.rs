@@ -150,14 +150,19 @@ impl ApiServer {
         self.lock().store.revision()
     }
 
-    /// Waits until the store has changed since this revision.
-    pub async fn changed_since(&self, revision: u64) {
+    /// Waits until an object of one of these resources has changed since this revision.
+    pub async fn changed_since(&self, revision: u64, concerns: impl Fn(&str) -> bool) {
+        let mut seen = revision;
         loop {
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if self.revision() > revision {
-                return;
+            {
+                let state = self.lock();
+                if state.store.since(seen).iter().any(|change| concerns(&change.key.resource)) {
+                    return;
+                }
+                seen = state.store.revision();
             }
             changed.await;
         }

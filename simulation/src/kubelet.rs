@@ -125,7 +125,7 @@ impl Kubelet {
                 self.attend(pod).await;
             }
             let next = self.lives.values().filter_map(Life::next).min();
-            wait(&self.server, seen, next).await;
+            wait(&self.server, seen, next, |it| it == "pods").await;
         }
     }
 

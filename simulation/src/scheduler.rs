@@ -64,7 +64,7 @@ impl Scheduler {
                 }
             }
             let next = agenda.keep(|uid| waiting.iter().any(|pod| text(pod, "/metadata/uid") == uid));
-            wait(&self.server, seen, next).await;
+            wait(&self.server, seen, next, |it| matches!(it, "pods" | "persistentvolumeclaims")).await;
         }
     }
 

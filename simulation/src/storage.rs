@@ -45,7 +45,7 @@ impl Storage {
                 }
             }
             let next = agenda.keep(|name| tasks.iter().any(|(it, _)| it == name));
-            wait(&self.server, seen, next).await;
+            wait(&self.server, seen, next, |it| matches!(it, "pods" | "persistentvolumeclaims")).await;
         }
     }
 

@@ -107,8 +107,11 @@ async fn trial(seed: u64, dice: &Dice, log: bool) -> Verdict {
     drop(actors);
 
     let entries = server.log();
-    let launched = server.history();
-    let sessions = launched.iter().filter(|it| it.key.resource == "sessions.berth.dev" && it.before.is_none()).count();
+    let history = server.history();
+    let sessions = history.iter().filter(|it| it.key.resource == "sessions.berth.dev" && it.before.is_none()).count();
+    if sessions != people.launched() {
+        broken.note(format!("{} launches, of which {sessions} came to be", people.launched()));
+    }
     Verdict {
         seed,
         broken: broken.into_sentences(),

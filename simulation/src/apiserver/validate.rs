@@ -4,6 +4,7 @@
 mod builtin;
 mod cel;
 mod defaults;
+mod pattern;
 mod schema;
 
 use serde_json::{Map, Value, json};

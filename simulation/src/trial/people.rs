@@ -31,6 +31,11 @@ impl People {
         Self { server: server.clone(), client: server.client("people"), dice: dice.fork("people"), launched: 0 }
     }
 
+    /// How many sessions they have launched.
+    pub fn launched(&self) -> usize {
+        usize::try_from(self.launched).unwrap_or(usize::MAX)
+    }
+
     /// What is there before anybody launches.
     pub async fn set_up(&mut self) {
         self.policy("default").await;

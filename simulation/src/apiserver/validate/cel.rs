@@ -1,29 +1,56 @@
 //! Rules in CEL. Owns what a rule is given and what its failure says; the language is a library's.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use cel::extractors::This;
 use cel::objects::{Key, Map};
-use cel::{Context, Program, Value as Cel};
+use cel::{Context, Env, Program, Value as Cel};
 use serde_json::Value;
 
-/// Whether a rule holds for a value of a schema, in place of the one that stands; else what it says.
+use super::pattern;
+
+/// Our own `matches`, under another name: the library's reads its pattern anew each time.
+const MATCHES: &str = "matchesOnceRead";
+
+/// A value that rules are about: made once for all rules of a place, when the first of them asks.
+pub(super) struct Subject<'a> {
+    schema: &'a Value,
+    value: &'a Value,
+    typed: OnceCell<Cel>,
+}
+
+impl<'a> Subject<'a> {
+    /// The value of this schema.
+    pub(super) fn new(schema: &'a Value, value: &'a Value) -> Self {
+        Self { schema, value, typed: OnceCell::new() }
+    }
+
+    fn typed(&self) -> Cel {
+        self.typed.get_or_init(|| typed(self.schema, self.value)).clone()
+    }
+}
+
+/// Whether a rule holds for a value, in place of the one that stands; else what it says.
 ///
 /// A rule about what stood holds where nothing stood.
-pub(super) fn holds(rule: &Value, schema: &Value, value: &Value, stands: Option<&Value>) -> Result<(), String> {
+pub(super) fn holds(rule: &Value, value: &Subject<'_>, stands: Option<&Subject<'_>>) -> Result<(), String> {
     let text = rule["rule"].as_str().unwrap_or_default();
     let compared = text.contains("oldSelf");
     if compared && stands.is_none() {
         return Ok(());
     }
     let program = program(text)?;
-    let mut context = Context::default();
+    let mut context = Context::with_env(Arc::clone(language()));
     // Of Kubernetes' own functions our rules use this one.
     let is_ip = |text: Arc<String>| text.parse::<std::net::IpAddr>().is_ok();
     context.add_function("isIP", is_ip).map_err(|error| error.to_string())?;
-    context.add_variable_from_value("self", typed(schema, value));
+    let matches = |This(text): This<Arc<String>>, it: Arc<String>| pattern::found(&it, &text);
+    context.add_function(MATCHES, matches).map_err(|error| error.to_string())?;
+    context.add_variable_from_value("self", value.typed());
     if let Some(stands) = stands.filter(|_| compared) {
-        context.add_variable_from_value("oldSelf", typed(schema, stands));
+        context.add_variable_from_value("oldSelf", stands.typed());
     }
     match program.execute(&context) {
         Ok(Cel::Bool(true)) => Ok(()),
@@ -35,6 +62,12 @@ pub(super) fn holds(rule: &Value, schema: &Value, value: &Value, stands: Option<
     }
 }
 
+/// The language without what we add, made once for all.
+fn language() -> &'static Arc<Env> {
+    static MADE: OnceLock<Arc<Env>> = OnceLock::new();
+    MADE.get_or_init(|| Arc::new(Env::stdlib()))
+}
+
 /// The rule, read once for all.
 fn program(text: &str) -> Result<Arc<Program>, String> {
     static READ: OnceLock<Mutex<BTreeMap<String, Arc<Program>>>> = OnceLock::new();
@@ -42,7 +75,8 @@ fn program(text: &str) -> Result<Arc<Program>, String> {
     if let Some(program) = read.get(text) {
         return Ok(Arc::clone(program));
     }
-    let program = Program::compile(text).map_err(|error| format!("the rule {text} cannot be read: {error}"))?;
+    let ours = text.replace(".matches(", &format!(".{MATCHES}("));
+    let program = Program::compile(&ours).map_err(|error| format!("the rule {text} cannot be read: {error}"))?;
     let program = Arc::new(program);
     read.insert(text.to_owned(), Arc::clone(&program));
     Ok(program)
@@ -78,7 +112,8 @@ mod tests {
 
     fn check(rule: &str, value: Value, stands: Option<Value>) -> Result<(), String> {
         let schema = json!({"properties": {"at": {"type": "string", "format": "date-time"}}});
-        holds(&json!({"rule": rule, "message": "no"}), &schema, &value, stands.as_ref())
+        let stands = stands.as_ref().map(|stands| Subject::new(&schema, stands));
+        holds(&json!({"rule": rule, "message": "no"}), &Subject::new(&schema, &value), stands.as_ref())
     }
 
     #[test]

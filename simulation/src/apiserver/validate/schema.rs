@@ -1,13 +1,10 @@
 //! Structural schemas, as the definitions of our kinds have them. Owns pruning, defaults and the checks of values; rules
 //! are `cel`'s.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
-
-use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::cel;
+use super::cel::{self, Subject};
+use super::pattern;
 use crate::apiserver::refusal::Cause;
 
 /// Takes away what the schema does not know, and adds its defaults.
@@ -128,7 +125,7 @@ fn values(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
                     format!("Invalid value: {text:?}: {path} in body should be at least {least} chars long"),
                 );
             }
-            if let Some(pattern) = schema["pattern"].as_str().filter(|pattern| !matches(pattern, text)) {
+            if let Some(pattern) = schema["pattern"].as_str().filter(|pattern| !pattern::found(pattern, text)) {
                 wrong("FieldValueInvalid", format!("Invalid value: {text:?}: {path} in body should match '{pattern}'"));
             }
             if schema["format"] == "date-time" && chrono::DateTime::parse_from_rfc3339(text).is_err() {
@@ -215,8 +212,9 @@ fn rules(schema: &Value, value: &Value, stands: Option<&Value>, path: &str, caus
         return;
     }
     let stands = stands.filter(|stands| !stands.is_null());
+    let (subject, before) = (Subject::new(schema, value), stands.map(|stands| Subject::new(schema, stands)));
     for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
-        if let Err(message) = cel::holds(rule, schema, value, stands) {
+        if let Err(message) = cel::holds(rule, &subject, before.as_ref()) {
             let field = rule["fieldPath"].as_str().map_or_else(|| named(path), |field| format!("{path}{field}"));
             let message = format!("Invalid value: {:?}: {message}", type_of(value));
             causes.push(Cause { reason: "FieldValueInvalid", field, message });
@@ -274,14 +272,6 @@ fn named(path: &str) -> String {
 
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
-}
-
-/// Whether a pattern of a schema is found in the text. One that cannot be read matches nothing.
-fn matches(pattern: &str, text: &str) -> bool {
-    static READ: OnceLock<Mutex<BTreeMap<String, Option<Regex>>>> = OnceLock::new();
-    let mut read = READ.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    let read = read.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).ok());
-    read.as_ref().is_some_and(|read| read.is_match(text))
 }
 
 #[cfg(test)]

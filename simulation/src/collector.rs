@@ -55,7 +55,8 @@ impl Collector {
             }
             let next = agenda.keep(|name| tasks.contains_key(name));
             // What is written all the time owns nothing and is owned by nobody.
-            wait(&self.server, seen, next, |it| !matches!(it, "events.events.k8s.io" | "leases.coordination.k8s.io")).await;
+            wait(&self.server, seen, next, |it| !matches!(it, "events.events.k8s.io" | "leases.coordination.k8s.io"))
+                .await;
         }
     }
 

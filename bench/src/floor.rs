@@ -1,0 +1,185 @@
+//! The floor: a bare client that makes the writes of a session in their order, and decides nothing. Its sessions are of a
+//! kind of their own with the schema and the rules of ours, so that the API server has the same work and the operator
+//! does not see them. What it writes is what Berth wrote for one session: its `Pattern`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::access::{Access, apply};
+use crate::ground::{Ground, PATIENCE, Side, sessions_of};
+use crate::pods::Pods;
+
+/// The group of the floor's sessions.
+pub const GROUP: &str = "floor.berth.dev";
+/// What holds one until its pod is gone.
+const FINALIZER: &str = "floor.berth.dev/session";
+
+/// Makes the kind of the floor's sessions: ours under another group.
+///
+/// # Errors
+/// When the API server does not take it.
+pub async fn define(access: &Access) -> Result<()> {
+    let ours = berth::install::crds().into_iter().map(|(_, crd)| crd).find(|crd| crd.spec.names.plural == "sessions");
+    let mut crd = ours.context("Berth has a kind of sessions")?;
+    let name = format!("sessions.{GROUP}");
+    crd.metadata.name = Some(name.clone());
+    crd.spec.group = GROUP.to_owned();
+    crd.spec.names.short_names = None;
+    crd.spec.names.categories = None;
+    let definitions = Api::<CustomResourceDefinition>::all(access.admin.clone());
+    let mut written = serde_json::to_value(&crd)?;
+    written["apiVersion"] = json!("apiextensions.k8s.io/v1");
+    written["kind"] = json!("CustomResourceDefinition");
+    apply(&definitions, &name, &written).await?;
+    let established = |crd: CustomResourceDefinition| {
+        let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
+        conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True")
+    };
+    for _ in 0..100 {
+        if definitions.get_opt(&name).await?.is_some_and(established) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bail!("the definition {name} is not established")
+}
+
+/// What Berth writes for one session: read from a real one.
+#[derive(Debug)]
+pub struct Pattern {
+    starting: Value,
+    active: Value,
+    ended: Value,
+    pod: Value,
+}
+
+impl Pattern {
+    /// Lets Berth bring one session up and end it, and keeps what it wrote.
+    ///
+    /// # Errors
+    /// When Berth does not.
+    pub async fn read(access: &Access) -> Result<Self> {
+        let rules = json!({"history": {"keepFor": "1h"}});
+        let ground = Ground::new(access, "pattern", Side::Berth, &rules, None).await?;
+        let namespace = "bench-pattern-berth";
+        let api: Api<DynamicObject> = Api::namespaced_with(access.load.clone(), namespace, &sessions_of(Side::Berth));
+        let mut versions = std::pin::pin!(api.watch(&WatchParams::default(), "0").await?);
+        ground.launch("pattern").await?;
+        let (mut starting, mut active, mut pod) = (Value::Null, Value::Null, Value::Null);
+        let ended = loop {
+            let next = timeout(Duration::from_secs(60), versions.try_next()).await;
+            let event = next.context("Berth has not brought up and ended a session within a minute")??;
+            let Some(WatchEvent::Added(session) | WatchEvent::Modified(session)) = event else { continue };
+            let status = session.data["status"].clone();
+            match status["phase"].as_str() {
+                Some("Starting") => starting = status,
+                Some("Active") if active.is_null() => {
+                    let pods = Api::<Pod>::namespaced(access.load.clone(), namespace);
+                    let name = status["instance"]["pod"].as_str().context("an Active session names its pod")?;
+                    pod = serde_json::to_value(pods.get(name).await?)?;
+                    active = status;
+                    ground.end("pattern").await?;
+                }
+                Some("Disconnected") => break status,
+                _ => {}
+            }
+        };
+        if starting.is_null() || active.is_null() {
+            bail!("Berth wrote no Starting or no Active");
+        }
+        ground.leave().await?;
+        Ok(Self { starting, active, ended, pod: bare(&pod) })
+    }
+}
+
+/// The pod as it was sent, without what names its session or what the API server added.
+fn bare(pod: &Value) -> Value {
+    let foreign = |map: &Value| {
+        let keys = map.as_object().into_iter().flatten();
+        keys.map(|(key, value)| (key.replace("berth.dev/", "floor.berth.dev/"), value.clone()))
+            .collect::<serde_json::Map<_, _>>()
+    };
+    let mut spec = pod["spec"].clone();
+    if let Some(spec) = spec.as_object_mut() {
+        spec.remove("nodeName");
+    }
+    let metadata = &pod["metadata"];
+    let metadata = json!({"labels": foreign(&metadata["labels"]), "annotations": foreign(&metadata["annotations"])});
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+}
+
+/// The bare client of one namespace.
+pub struct Floor {
+    sessions: Api<DynamicObject>,
+    pods: Api<Pod>,
+    pattern: Arc<Pattern>,
+    seen: Arc<Pods>,
+}
+
+impl Floor {
+    /// One that sees pods through this watch.
+    pub fn new(client: &Client, namespace: &str, pattern: &Arc<Pattern>, seen: &Arc<Pods>) -> Self {
+        Self {
+            sessions: Api::namespaced_with(client.clone(), namespace, &sessions_of(Side::Floor)),
+            pods: Api::namespaced(client.clone(), namespace),
+            pattern: Arc::clone(pattern),
+            seen: Arc::clone(seen),
+        }
+    }
+
+    /// The writes from a session's creation until it is Active.
+    ///
+    /// # Errors
+    /// When one is refused, or the pod does not become ready.
+    pub async fn bring_up(&self, name: &str, uid: &str) -> Result<()> {
+        self.status(name, &self.pattern.starting).await?;
+        let labels = json!({berth::api::VELERO_EXCLUDE_LABEL: "true"});
+        self.mark(name, &json!({"labels": labels, "finalizers": [FINALIZER]})).await?;
+        let mut pod = self.pattern.pod.clone();
+        pod["metadata"]["name"] = json!(name);
+        pod["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": format!("{GROUP}/{}", berth::api::VERSION), "kind": "Session", "name": name, "uid": uid,
+            "controller": true, "blockOwnerDeletion": true,
+        }]);
+        let mut seen = self.seen.follow(name);
+        self.pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
+        timeout(PATIENCE, seen.wait_for(|seen| seen.ready)).await.context("a pod did not become ready")??;
+        self.status(name, &self.pattern.active).await
+    }
+
+    /// The writes from a session's end until nothing is left.
+    ///
+    /// # Errors
+    /// When one is refused, or the pod does not go.
+    pub async fn take_down(&self, name: &str) -> Result<()> {
+        self.status(name, &self.pattern.ended).await?;
+        let mut seen = self.seen.follow(name);
+        let deleted = self.pods.delete(name, &DeleteParams::default()).await?;
+        deleted.left().map(|pod| pod.name_any());
+        timeout(PATIENCE, seen.wait_for(|seen| seen.gone)).await.context("a pod did not go")??;
+        self.mark(name, &json!({"finalizers": []})).await?;
+        self.sessions.delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    async fn status(&self, name: &str, status: &Value) -> Result<()> {
+        let patch = json!({"status": status});
+        self.sessions.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+
+    async fn mark(&self, name: &str, metadata: &Value) -> Result<()> {
+        let patch = json!({"metadata": metadata});
+        self.sessions.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! `cargo xtask bench` runs this: scenarios on a real control plane with simulated nodes, Berth installed in it, each
+//! beside a bare client that makes the same writes. Owns the command line, the order, and the report.
+//!
+//! It asserts nothing about time while it runs; a figure outside its budget fails the command at the end.
+
+mod access;
+mod figure;
+mod floor;
+mod ground;
+mod ledger;
+mod load;
+mod observer;
+mod plot;
+mod pods;
+mod process;
+mod scenario;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use serde_json::{Map, Value, json};
+
+use access::Access;
+use floor::Pattern;
+use process::{Process, holder};
+use scenario::{Bench, Report, Scenario};
+
+/// What Berth costs, beside a bare client that makes the same writes.
+#[derive(Parser)]
+#[command(
+    name = "bench",
+    after_help = "Examples:
+  bench                              all scenarios: about half an hour
+  bench --only steady --only burst   some of them
+  bench --smoke                      counts and invariants on small numbers, no times: three minutes
+  bench --json figures.json          the figures for a program
+
+Exit codes: 0 within all budgets, 1 a budget was missed or an invariant broken, 2 wrong usage."
+)]
+struct Cli {
+    /// Run only these scenarios
+    #[arg(long, value_name = "SCENARIO")]
+    only: Vec<String>,
+    /// Judge counts and invariants alone, on small numbers
+    #[arg(long)]
+    smoke: bool,
+    /// Write all figures and measurements here
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw pictures into this folder
+    #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
+    plots: PathBuf,
+    /// Print the scenarios and stop
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = runtime.context("no runtime").and_then(|runtime| runtime.block_on(run(&cli)));
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(cli: &Cli) -> Result<ExitCode> {
+    if cli.list {
+        for scenario in scenario::ALL {
+            println!("{:<10} {}", scenario.name, scenario.about);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(unknown) = cli.only.iter().find(|name| scenario::ALL.iter().all(|known| known.name != *name)) {
+        bail!("there is no scenario {unknown}; `--list` names them");
+    }
+    let access = Access::prepare().await?;
+    let process = Process::of(&holder(&access.admin).await?).context("the operator must run on this machine")?;
+    floor::define(&access).await?;
+    let pattern = Arc::new(Pattern::read(&access).await.context("one session, as the floor's pattern")?);
+    std::fs::create_dir_all(&cli.plots).with_context(|| format!("cannot make {}", cli.plots.display()))?;
+    let bench = Bench { access, pattern, smoke: cli.smoke, out: cli.plots.clone() };
+    eprintln!("the operator that leads has {:.1} MiB", process.resident()?);
+
+    let chosen = |scenario: &&Scenario| {
+        let named = cli.only.is_empty() || cli.only.iter().any(|name| name == scenario.name);
+        named && (scenario.in_smoke || !cli.smoke || !cli.only.is_empty())
+    };
+    let mut failed = false;
+    let mut written = Map::new();
+    for scenario in scenario::ALL.iter().filter(chosen) {
+        eprintln!("\n== {}: {}", scenario.name, scenario.about);
+        let begun = Instant::now();
+        let report = (scenario.run)(&bench).await.with_context(|| format!("scenario {}", scenario.name))?;
+        failed |= !print(scenario.name, &report, cli.smoke, begun.elapsed().as_secs());
+        written.insert(scenario.name.to_owned(), to_json(&report, cli.smoke));
+        // What was measured so far is not lost with what comes.
+        if let Some(path) = &cli.json {
+            let all = json!({
+                "version": env!("CARGO_PKG_VERSION"), "smoke": cli.smoke,
+                "cores": std::thread::available_parallelism().map_or(0, Into::into), "scenarios": written,
+            });
+            std::fs::write(path, serde_json::to_string_pretty(&all)?)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Prints what a scenario found; whether all of it is as it should be.
+fn print(name: &str, report: &Report, smoke: bool, seconds: u64) -> bool {
+    println!("\n{name} ({seconds} s)\n{}", figure::heading());
+    let judged = |figure: &figure::Figure| !(smoke && figure.timed);
+    for figure in &report.figures {
+        println!("{}", figure.line(judged(figure)));
+    }
+    for note in &report.notes {
+        println!("  {note}");
+    }
+    for words in &report.broken {
+        println!("  BROKEN: {words}");
+    }
+    report.broken.is_empty() && report.figures.iter().all(|figure| figure.holds() || !judged(figure))
+}
+
+fn to_json(report: &Report, smoke: bool) -> Value {
+    let figures: Vec<Value> = report.figures.iter().map(|figure| figure.to_json(!(smoke && figure.timed))).collect();
+    json!({"figures": figures, "broken": report.broken, "measured": report.data})
+}

@@ -1,0 +1,190 @@
+//! Who watches what becomes of sessions: one watch for all of them. Owns when each thing was first seen, by a monotonic
+//! clock; latencies end here, at a watcher, as they do for people.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use futures::TryStreamExt;
+use kube::ResourceExt;
+use kube::api::{Api, Object};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watched};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What the benchmark reads of a session; the rest is not decoded.
+pub type Session = Object<Empty, Status>;
+
+/// A spec that nobody looks at.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Empty {}
+
+/// The part of a status that is looked at.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Status {
+    /// The phase.
+    pub phase: Option<String>,
+    /// Why it ended.
+    pub reason: Option<String>,
+    /// When it ended.
+    pub ended_at: Option<String>,
+}
+
+/// What was seen of one session, and when first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sight {
+    /// Looked at by whoever brings it up: in a phase other than Pending.
+    pub begun: Option<Instant>,
+    /// Active.
+    pub active: Option<Instant>,
+    /// Ended, as its status says.
+    pub ended: Option<Instant>,
+    /// No longer there.
+    pub gone: Option<Instant>,
+}
+
+impl Sight {
+    /// Whether it has an instance: it became Active and did not end.
+    pub fn is_live(&self) -> bool {
+        self.active.is_some() && self.ended.is_none() && self.gone.is_none()
+    }
+}
+
+/// The watch, and what it has shown. It ends with its owner.
+pub struct Observer {
+    sights: Arc<Mutex<HashMap<String, watch::Sender<Sight>>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Observer {
+    /// Watches from now on; what is there already was seen.
+    ///
+    /// # Errors
+    /// When the watch does not begin.
+    pub async fn start(api: Api<Session>) -> Result<Self> {
+        let sights: Arc<Mutex<HashMap<String, watch::Sender<Sight>>>> = Arc::default();
+        let (listed, mut is_listed) = watch::channel(false);
+        let into = Arc::clone(&sights);
+        let task = tokio::spawn(async move {
+            let mut present = HashSet::new();
+            let mut events = std::pin::pin!(watched(api, watcher::Config::default()).default_backoff());
+            loop {
+                match events.try_next().await {
+                    Ok(Some(event)) => Self::take(&into, &mut present, event, &listed),
+                    Ok(None) => return,
+                    // The watch begins again by itself.
+                    Err(_) => {}
+                }
+            }
+        });
+        let listing = is_listed.wait_for(|listed| *listed);
+        tokio::time::timeout(Duration::from_secs(30), listing).await.context("the sessions cannot be watched")??;
+        Ok(Self { sights, task })
+    }
+
+    fn take(
+        sights: &Mutex<HashMap<String, watch::Sender<Sight>>>,
+        present: &mut HashSet<String>,
+        event: Event<Session>,
+        listed: &watch::Sender<bool>,
+    ) {
+        let now = Instant::now();
+        let mut sights = sights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut note = |name: String, note: &dyn Fn(&mut Sight)| {
+            sights.entry(name).or_default().send_modify(|sight| note(sight));
+        };
+        match event {
+            Event::Init => present.clear(),
+            Event::InitApply(session) => {
+                present.insert(session.name_any());
+                note(session.name_any(), &|sight| see(sight, &session, now));
+            }
+            Event::InitDone => {
+                // Of one that nobody has seen yet, its request may still be under way.
+                for (_, sight) in sights.iter().filter(|(name, _)| !present.contains(*name)) {
+                    if sight.borrow().begun.is_some() {
+                        sight.send_modify(|sight| vanish(sight, now));
+                    }
+                }
+                listed.send_replace(true);
+            }
+            Event::Apply(session) => note(session.name_any(), &|sight| see(sight, &session, now)),
+            Event::Delete(session) => note(session.name_any(), &|sight| vanish(sight, now)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<Sight>>> {
+        self.sights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is seen of the session of this name, from before it is created.
+    pub fn follow(&self, name: &str) -> watch::Receiver<Sight> {
+        self.lock().entry(name.to_owned()).or_default().subscribe()
+    }
+
+    /// Of how many sessions this is so.
+    pub fn count(&self, is: impl Fn(&Sight) -> bool) -> usize {
+        self.lock().values().filter(|sight| is(&sight.borrow())).count()
+    }
+
+    /// What was seen of all sessions.
+    pub fn all(&self) -> Vec<(String, Sight)> {
+        self.lock().iter().map(|(name, sight)| (name.clone(), *sight.borrow())).collect()
+    }
+
+    /// Waits until this is so of at least `count` sessions.
+    ///
+    /// # Errors
+    /// When that takes longer than `patience`.
+    pub async fn until(
+        &self,
+        what: &str,
+        count: usize,
+        patience: Duration,
+        is: impl Fn(&Sight) -> bool,
+    ) -> Result<Instant> {
+        let begun = Instant::now();
+        loop {
+            let now = self.count(&is);
+            if now >= count {
+                return Ok(Instant::now());
+            }
+            if begun.elapsed() > patience {
+                bail!("after {} s, {now} of {count} sessions {what}", patience.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+fn see(sight: &mut Sight, session: &Session, now: Instant) {
+    let status = session.status.clone().unwrap_or_default();
+    let first = |time: &mut Option<Instant>| {
+        time.get_or_insert(now);
+    };
+    match status.phase.as_deref() {
+        None | Some("Pending") => {}
+        Some("Active") => {
+            first(&mut sight.begun);
+            first(&mut sight.active);
+        }
+        Some(_) => first(&mut sight.begun),
+    }
+    if status.ended_at.is_some() {
+        first(&mut sight.ended);
+    }
+}
+
+fn vanish(sight: &mut Sight, now: Instant) {
+    sight.gone.get_or_insert(now);
+}

@@ -1,0 +1,132 @@
+//! Many live sessions to which nothing happens: what they cost in silence, and what a restart does to them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde_json::json;
+
+use super::{Bench, Report, each, lasting, names, number, takeover};
+use crate::figure::{Budget, Figure};
+use crate::ground::{Ground, PATIENCE, Side};
+use crate::ledger::{Ledger, Line};
+use crate::observer::Sight;
+use crate::process::{Process, holder};
+
+/// How many requests a client has under way.
+const AT_ONCE: usize = 32;
+/// How often somebody launches while the operator is restarted.
+const PROBE: Duration = Duration::from_millis(250);
+
+/// On Berth: for the floor, silence costs nothing.
+pub async fn run(bench: &Bench) -> Result<Report> {
+    let mut report = Report::default();
+    let names = names(bench.size(5000, 40));
+    let ground = bench.ground("held", Side::Berth, &lasting()).await?;
+    let begun = Instant::now();
+    each(&names, AT_ONCE, |name| {
+        let ground = &ground;
+        async move { ground.launch(&name).await }
+    })
+    .await?;
+    ground.observer.until("became Active", names.len(), PATIENCE, |sight| sight.active.is_some()).await?;
+    let lasted = begun.elapsed().as_secs_f64();
+    report.figures.push(Figure::timed("launched, on the way", "/s", number(names.len()) / lasted, Budget::Told));
+    silence(bench, &mut report).await?;
+    restart(bench, &ground, &names, &mut report).await?;
+    report.data = json!({"sessions": names.len()});
+    let begun = Instant::now();
+    each(&names, AT_ONCE, |name| {
+        let ground = &ground;
+        async move { ground.end(&name).await }
+    })
+    .await?;
+    let over = |sight: &Sight| sight.active.is_some() && !sight.is_live();
+    ground.observer.until("ended", names.len(), PATIENCE, over).await?;
+    let lasted = begun.elapsed().as_secs_f64();
+    report.figures.push(Figure::timed(
+        "ended by their users, all at once",
+        "/s",
+        number(names.len()) / lasted,
+        Budget::Told,
+    ));
+    report.leave(ground).await?;
+    Ok(report)
+}
+
+fn about_sessions(line: &Line) -> bool {
+    let ours = line.group == berth::api::GROUP;
+    line.is_write() && (ours || ["pods", "events", "persistentvolumeclaims"].contains(&line.resource.as_str()))
+}
+
+async fn silence(bench: &Bench, report: &mut Report) -> Result<()> {
+    let (settle, silence) = if bench.smoke { (8, 20) } else { (30, 120) };
+    tokio::time::sleep(Duration::from_secs(settle)).await;
+    let process = Process::of(&holder(&bench.access.admin).await?)?;
+    let before = (Ledger::read(&bench.access.load).await?, process.processor()?, Instant::now());
+    tokio::time::sleep(Duration::from_secs(silence)).await;
+    let used = (process.processor()? - before.1) / before.2.elapsed().as_secs_f64() * 100.0;
+    let asked = Ledger::read(&bench.access.load).await?.since(&before.0);
+    report.figures.extend([
+        Figure::count(
+            format!("writes in {silence} s of silence"),
+            "writes",
+            asked.sum(about_sessions),
+            Budget::Most(0.0),
+        ),
+        Figure::timed("share of a core in silence", "%", used, Budget::Most(1.0)),
+        Figure::count("memory", "MiB", process.resident()?, Budget::Most(96.0)),
+        Figure::count("memory, at its most", "MiB", process.peak()?, Budget::Told),
+    ]);
+    for (line, count) in asked.writes().into_iter().filter(|(line, _)| about_sessions(line)) {
+        report.notes.push(format!("written in silence: {line}: {count}"));
+    }
+    Ok(())
+}
+
+/// Restarts the operator, and launches until another acts.
+async fn restart(bench: &Bench, ground: &Ground, names: &[String], report: &mut Report) -> Result<()> {
+    let before = versions(ground).await?;
+    let (old, told) = takeover::restart(bench).await?;
+    let mut probes = Vec::new();
+    let acted = loop {
+        let name = format!("probe-{}", probes.len());
+        ground.launch(&name).await?;
+        probes.push(name);
+        tokio::time::sleep(PROBE).await;
+        // The old one may still act while it stops.
+        if holder(&bench.access.admin).await.is_ok_and(|holder| holder != old) {
+            let begun = probes.iter().filter_map(|name| ground.observer.follow(name).borrow().begun).max();
+            if let Some(begun) = begun.filter(|_| probes.iter().any(|name| is_new(ground, name, told))) {
+                break begun;
+            }
+        }
+        if told.elapsed() > Duration::from_secs(120) {
+            bail!("nobody acts two minutes after the operator was told to stop");
+        }
+    };
+    let process = Process::of(&holder(&bench.access.admin).await?)?;
+    let started = Instant::now().checked_sub(process.age()?).unwrap_or(told);
+    tokio::time::sleep(Duration::from_secs(if bench.smoke { 5 } else { 15 })).await;
+    let ended = names.iter().filter(|name| !ground.observer.follow(name).borrow().is_live()).count();
+    let after = versions(ground).await?;
+    let touched = names.iter().filter(|name| before.get(*name) != after.get(*name)).count();
+    each(&probes, AT_ONCE, |name| async move { ground.end(&name).await }).await?;
+    report.figures.extend([
+        Figure::timed("restart: process started to first act", "s", (acted - started).as_secs_f64(), Budget::Most(5.0)),
+        Figure::timed("restart: told to stop to first act", "s", (acted - told).as_secs_f64(), Budget::Told),
+        Figure::count("restart: ended though nobody ended them", "sessions", number(ended), Budget::Most(0.0)),
+        Figure::count("restart: written though nothing had happened", "sessions", number(touched), Budget::Most(0.0)),
+    ]);
+    Ok(())
+}
+
+fn is_new(ground: &Ground, name: &str, told: Instant) -> bool {
+    ground.observer.follow(name).borrow().begun.is_some_and(|begun| begun > told)
+}
+
+/// The resource version of each session.
+async fn versions(ground: &Ground) -> Result<BTreeMap<String, Option<String>>> {
+    let sessions = ground.list().await?;
+    Ok(sessions.into_iter().map(|it| (it.metadata.name.unwrap_or_default(), it.metadata.resource_version)).collect())
+}

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
-use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -163,8 +163,7 @@ impl Floor {
     pub async fn take_down(&self, name: &str) -> Result<()> {
         self.status(name, &self.pattern.ended).await?;
         let mut seen = self.seen.follow(name);
-        let deleted = self.pods.delete(name, &DeleteParams::default()).await?;
-        deleted.left().map(|pod| pod.name_any());
+        self.pods.delete(name, &DeleteParams::default()).await?;
         timeout(PATIENCE, seen.wait_for(|seen| seen.gone)).await.context("a pod did not go")??;
         self.mark(name, &json!({"finalizers": []})).await?;
         self.sessions.delete(name, &DeleteParams::default()).await?;

@@ -14,6 +14,7 @@ mod generate;
 mod images;
 mod install;
 mod monitoring;
+mod planted;
 mod release;
 mod run;
 mod test;

@@ -6,6 +6,7 @@ use crate::chart;
 use crate::compile;
 use crate::docs;
 use crate::monitoring;
+use crate::planted;
 use crate::release;
 use crate::run::Run;
 use anyhow::{Result, bail};
@@ -40,7 +41,7 @@ pub struct Args {
 const DENY: &str = "0.20.2";
 
 /// How many seeds of the simulation a change must pass.
-const SEEDS: &str = "300";
+const SEEDS: &str = "2000";
 
 /// One thing that a change must pass.
 struct Step {
@@ -93,6 +94,12 @@ const STEPS: &[Step] = &[
         run: |c| c.cargo(["run", "--quiet", "--locked", "--bin", "simulate", "--", "--seeds", SEEDS]),
     },
     Step {
+        name: "planted",
+        about: "broken variants of the operator, each found by its suite",
+        cluster: false,
+        run: |c| planted::check(&c.cache).map(|()| Outcome::Passed),
+    },
+    Step {
         name: "teardown",
         about: "`cluster down` leaves nothing, also after kill -9",
         cluster: true,
@@ -140,6 +147,12 @@ const STEPS: &[Step] = &[
         about: "the suite that breaks the node and the operator",
         cluster: true,
         run: |c| c.suite("disruption", 1),
+    },
+    Step {
+        name: "bench",
+        about: "the benchmark's counts and invariants, on small numbers",
+        cluster: true,
+        run: |c| c.xtask(&["bench", "--smoke"]),
     },
     Step { name: "demo", about: "the demo, each step checked", cluster: true, run: |c| c.xtask(&["demo", "--check"]) },
 ];
@@ -200,8 +213,8 @@ fn clippy(runner: &Runner) -> Result<Outcome> {
 
 fn unit(runner: &Runner) -> Result<Outcome> {
     runner.cargo([
-        "test", "--quiet", "--lib", "--bin", "xtask", "--test", "it", "--test", "server", "--test", "actors", "--test",
-        "found",
+        "test", "--quiet", "--lib", "--bin", "xtask", "--bin", "bench", "--test", "it", "--test", "server", "--test",
+        "actors", "--test", "found",
     ])
 }
 

@@ -17,6 +17,8 @@ use crate::process::{Process, holder};
 const AT_ONCE: usize = 32;
 /// How often somebody launches while the operator is restarted.
 const PROBE: Duration = Duration::from_millis(250);
+/// How often it is looked who leads.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// On Berth: for the floor, silence costs nothing.
 pub async fn run(bench: &Bench) -> Result<Report> {
@@ -88,21 +90,25 @@ async fn silence(bench: &Bench, report: &mut Report) -> Result<()> {
 async fn restart(bench: &Bench, ground: &Ground, names: &[String], report: &mut Report) -> Result<()> {
     let before = versions(ground).await?;
     let (old, told) = takeover::restart(bench).await?;
-    let mut probes = Vec::new();
+    let (mut probes, mut leads) = (Vec::new(), None);
     let acted = loop {
+        if told.elapsed() > Duration::from_secs(120) {
+            bail!("nobody acts two minutes after the operator was told to stop");
+        }
         let name = format!("probe-{}", probes.len());
         ground.launch(&name).await?;
         probes.push(name);
-        tokio::time::sleep(PROBE).await;
-        // The old one may still act while it stops.
-        if holder(&bench.access.admin).await.is_ok_and(|holder| holder != old) {
-            let begun = probes.iter().filter_map(|name| ground.observer.follow(name).borrow().begun).max();
-            if let Some(begun) = begun.filter(|_| probes.iter().any(|name| is_new(ground, name, told))) {
-                break begun;
-            }
+        let next = Instant::now() + PROBE;
+        while leads.is_none() && Instant::now() < next {
+            tokio::time::sleep(LOOK).await;
+            let other = holder(&bench.access.admin).await.is_ok_and(|holder| holder != old);
+            leads = other.then(Instant::now);
         }
-        if told.elapsed() > Duration::from_secs(120) {
-            bail!("nobody acts two minutes after the operator was told to stop");
+        tokio::time::sleep_until(next.into()).await;
+        // What came before another led was the old one's, who still acts while it stops.
+        let begun = probes.iter().filter_map(|name| ground.observer.follow(name).borrow().begun);
+        if let Some(begun) = begun.filter(|begun| leads.is_some_and(|leads| *begun > leads)).min() {
+            break begun;
         }
     };
     let process = Process::of(&holder(&bench.access.admin).await?)?;
@@ -119,10 +125,6 @@ async fn restart(bench: &Bench, ground: &Ground, names: &[String], report: &mut 
         Figure::count("restart: written though nothing had happened", "sessions", number(touched), Budget::Most(0.0)),
     ]);
     Ok(())
-}
-
-fn is_new(ground: &Ground, name: &str, told: Instant) -> bool {
-    ground.observer.follow(name).borrow().begun.is_some_and(|begun| begun > told)
 }
 
 /// The resource version of each session.

@@ -60,7 +60,11 @@ impl People {
 
     async fn one_act(&mut self) {
         match self.dice.below(100) {
-            0..34 => self.launch().await,
+            0..30 => {
+                let workspace = self.any_workspace();
+                self.launch(&workspace).await;
+            }
+            30..34 => self.rush().await,
             34..44 => self.change("sessions", &json!({ "spec": { "desiredState": "Disconnected" } })).await,
             44..47 => self.change("sessions", &json!({ "spec": { "desiredState": "Terminated" } })).await,
             47..53 => self.keep_alive().await,
@@ -102,9 +106,20 @@ impl People {
         }
     }
 
-    async fn launch(&mut self) {
+    /// A class begins: several launch the same at once.
+    async fn rush(&mut self) {
+        let workspace = self.any_workspace();
+        for _ in 0..2 + self.dice.below(4) {
+            self.launch(&workspace).await;
+        }
+    }
+
+    fn any_workspace(&self) -> String {
+        if self.dice.chance(95) { self.pick(&WORKSPACES) } else { "missing".to_owned() }
+    }
+
+    async fn launch(&mut self, workspace: &str) {
         self.launched += 1;
-        let workspace = if self.dice.chance(95) { self.pick(&WORKSPACES) } else { "missing".to_owned() };
         let when_full = if self.dice.chance(80) { "Queue" } else { "Fail" };
         let session = json!({
             "apiVersion": "berth.dev/v1alpha1", "kind": "Session",

@@ -92,9 +92,9 @@ async fn trial(seed: u64, dice: &Dice, log: bool) -> Verdict {
     // A lease that has to run out, a crash that is followed by another process, a connection that is silent, a clock that
     // is right again, and an operator that has slept by the wrong one.
     sleep(Duration::from_secs(360)).await;
-    properties::settled(&History::of(&server), &mut broken);
+    settled(&server, &mut broken).await;
     sleep(Duration::from_secs(3600)).await;
-    properties::settled(&History::of(&server), &mut broken);
+    settled(&server, &mut broken).await;
     people.delete_all().await;
     sleep(Duration::from_secs(180)).await;
     properties::gone(&History::of(&server), &mut broken);
@@ -119,6 +119,17 @@ async fn trial(seed: u64, dice: &Dice, log: bool) -> Verdict {
         requests: entries.entries().len(),
         sessions,
         log: log.then(|| entries.to_string()),
+    }
+}
+
+/// Holds the calm against its properties. What is not as it should be may be about to be: a deadline may just have come.
+/// So it is looked at again a little later, and counts only if it is not well then either.
+async fn settled(server: &ApiServer, broken: &mut Broken) {
+    let mut first = Broken::default();
+    properties::settled(&History::of(server), &mut first);
+    if !first.into_sentences().is_empty() {
+        sleep(Duration::from_secs(10)).await;
+        properties::settled(&History::of(server), broken);
     }
 }
 

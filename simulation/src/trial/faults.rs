@@ -142,6 +142,11 @@ impl Faults {
         per_mille > 0 && !self.is_calm() && self.0.dice.below(1000) < per_mille
     }
 
+    /// The way between two machines: also where nothing is wrong, requests overtake each other and answers cross.
+    async fn travel(&self) {
+        sleep(self.0.dice.time(&(Duration::from_micros(50)..=Duration::from_millis(3)))).await;
+    }
+
     /// Waits for a time in which most are short and a few outlast a lease.
     async fn delay(&self) {
         let range: RangeInclusive<Duration> = match self.0.dice.below(10) {
@@ -189,6 +194,7 @@ impl Fate for Faults {
             if faults.is_dead(&call.who) {
                 return Before::Hang;
             }
+            faults.travel().await;
             let levels = &faults.0.levels;
             if call.is_write && faults.befalls(levels.crash_before) {
                 faults.kill(&call.who);
@@ -234,6 +240,7 @@ impl Fate for Faults {
                     _ => After::Hang,
                 };
             }
+            faults.travel().await;
             // What a dead process is answered, it does not hear.
             if faults.is_dead(&call.who) { After::Hang } else { After::Deliver }
         })
@@ -264,6 +271,7 @@ impl Wire for Line {
     fn pass(&self, _frame: &Frame) -> BoxFuture<'static, Passage> {
         let faults = self.faults.clone();
         Box::pin(async move {
+            faults.travel().await;
             if faults.befalls(faults.0.levels.late_frame) {
                 faults.delay().await;
             }

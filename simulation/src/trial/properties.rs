@@ -125,8 +125,10 @@ struct Walk {
     owner: BTreeMap<String, String>,
     /// Sessions that have ended, with when and how.
     ended: BTreeMap<String, (String, String, String)>,
-    /// Sessions whose slot was ever written.
-    admitted: BTreeSet<String>,
+    /// Sessions whose slot was ever written, and by whom.
+    admitted: BTreeMap<String, String>,
+    /// How many sessions a Workspace of this name allows, and how many before its last change.
+    slots: BTreeMap<String, [u64; 2]>,
     /// Who holds the lease.
     lease: Option<Held>,
 }
@@ -185,13 +187,23 @@ impl Walk {
         match (change.key.resource.as_str(), &change.after) {
             ("sessions.berth.dev", Some(session)) => {
                 self.session(&uid, session, broken);
-                if is_admitted(session) {
-                    self.admitted.insert(uid.clone());
+                let is_new = is_admitted(session) && !self.admitted.contains_key(&uid);
+                self.sessions.insert(uid.clone(), Value::clone(session));
+                if is_new {
+                    let who = by.map(|entry| entry.call.who.clone()).unwrap_or_default();
+                    self.admitted.insert(uid, who);
+                    self.slots(session, by, broken);
                 }
-                self.sessions.insert(uid, Value::clone(session));
             }
             ("sessions.berth.dev", None) => {
                 self.sessions.remove(&uid);
+            }
+            ("workspaces.berth.dev", Some(workspace)) => {
+                let allowed = workspace["spec"]["maxSessions"].as_u64().unwrap_or(1);
+                let [now, before] = self.slots.entry(change.key.name.clone()).or_default();
+                if *now != allowed {
+                    (*now, *before) = (allowed, *now);
+                }
             }
             ("pods", Some(pod)) => {
                 self.pod(&uid, pod, by, broken);
@@ -205,6 +217,23 @@ impl Walk {
                 broken.note(format!("an operator deleted the claim {} at {}", change.key.name, change.revision));
             }
             _ => {}
+        }
+    }
+
+    /// One process gives each slot once: it knows what it has promised. Of a predecessor's request that is still on its
+    /// way nobody can know, nor at once of a Workspace that was made smaller.
+    fn slots(&self, session: &Value, by: Option<&Entry>, broken: &mut Broken) {
+        let Some(entry) = by else { return };
+        let workspace = text(session, "/spec/workspaceRef/name");
+        let holds = |(uid, it): &(&String, &Value)| {
+            text(it, "/spec/workspaceRef/name") == workspace
+                && !has_ended(it)
+                && self.admitted.get(*uid).is_some_and(|who| *who == entry.call.who)
+        };
+        let holding = u64::try_from(self.sessions.iter().filter(holds).count()).unwrap_or_default();
+        let most = self.slots.get(workspace).into_iter().flatten().copied().max().unwrap_or_default();
+        if holding > most {
+            broken.note(format!("{holding} sessions hold the {most} slots of {workspace}: {entry}"));
         }
     }
 
@@ -271,7 +300,7 @@ impl Walk {
         }
         // A pod is made only for a session whose slot was written before.
         let is_new = !self.pods.contains_key(uid);
-        if is_new && by.is_some() && !self.admitted.contains(&session) {
+        if is_new && by.is_some() && !self.admitted.contains_key(&session) {
             broken.note(format!("the pod {uid} was made before the slot of its session {session} was written"));
         }
         // A pod is deleted by an operator only when its session has ended or has gone.
@@ -346,8 +375,7 @@ pub fn settled(history: &History, broken: &mut Broken) {
 fn slots(history: &History, sessions: &[Arc<Value>], broken: &mut Broken) {
     for workspace in history.objects("workspaces.berth.dev") {
         let name = text(&workspace, "/metadata/name");
-        let here =
-            |session: &&Arc<Value>| text(session, "/spec/workspaceRef/name") == name && !has_ended(session);
+        let here = |session: &&Arc<Value>| text(session, "/spec/workspaceRef/name") == name && !has_ended(session);
         let (waiting, holding): (Vec<_>, Vec<_>) =
             sessions.iter().filter(here).partition(|session| text(session, "/status/phase") == "Pending");
         let most = workspace["spec"]["maxSessions"].as_u64().unwrap_or(1);

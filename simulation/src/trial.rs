@@ -20,7 +20,7 @@ use crate::{ApiServer, Dice, SimClock, host};
 use faults::{Faults, Levels};
 use operators::Place;
 use people::People;
-use properties::Broken;
+use properties::{Broken, History};
 
 const NODE: &str = "node-1";
 
@@ -92,18 +92,18 @@ async fn trial(seed: u64, dice: &Dice, log: bool) -> Verdict {
     // A lease that has to run out, a crash that is followed by another process, a connection that is silent, a clock that
     // is right again, and an operator that has slept by the wrong one.
     sleep(Duration::from_secs(360)).await;
-    properties::settled(&server, &mut broken);
+    properties::settled(&History::of(&server), &mut broken);
     sleep(Duration::from_secs(3600)).await;
-    properties::settled(&server, &mut broken);
+    properties::settled(&History::of(&server), &mut broken);
     people.delete_all().await;
     sleep(Duration::from_secs(180)).await;
-    properties::gone(&server, &mut broken);
+    properties::gone(&History::of(&server), &mut broken);
     let before = server.log().entries().last().map_or(0, |entry| entry.call.number);
     sleep(Duration::from_secs(600)).await;
-    for write in properties::writes_since(&server, before) {
+    for write in properties::writes_since(&History::of(&server), before) {
         broken.note(format!("a write in a time in which nothing happens: {write}"));
     }
-    properties::safety(&server, &mut broken);
+    properties::safety(&History::of(&server), &mut broken);
     drop(actors);
 
     let entries = server.log();

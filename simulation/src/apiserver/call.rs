@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 
-use super::kinds::Kind;
+use super::kinds::{Kind, Kinds};
+use super::path;
+use super::refusal::Refusal;
 
 /// A verb of the API, as RBAC calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,4 +79,14 @@ pub struct Call {
     pub content_type: String,
     /// Whether only metadata is asked for.
     pub metadata_only: bool,
+}
+
+impl Call {
+    /// Understands the request that `who` sends at this time.
+    ///
+    /// # Errors
+    /// When there is no such resource, or the request cannot be read.
+    pub fn read(kinds: &Kinds, who: &str, at: Duration, request: &http::Request<Bytes>) -> Result<Self, Refusal> {
+        path::read(kinds, who, at, request)
+    }
 }

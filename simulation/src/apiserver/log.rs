@@ -26,6 +26,12 @@ pub struct Entry {
     pub changed: bool,
 }
 
+impl FromIterator<Entry> for Log {
+    fn from_iter<T: IntoIterator<Item = Entry>>(entries: T) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
 impl Log {
     pub(super) fn answered(&mut self, call: &Call, outcome: &Outcome) {
         self.0.push(Entry {

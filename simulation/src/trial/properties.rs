@@ -1,7 +1,9 @@
-//! What must hold in every trial. Owns the properties over the whole history (safety), and those of the calm after the
-//! faults (liveness): design.md section 6 and the field's list for controllers.
+//! What must hold under faults. Owns the properties over the whole history (safety), and those of the calm after the
+//! faults (liveness): design.md section 6 and the field's list for controllers. Where a history comes from, a trial or a
+//! real API server, is not known here: both are held to the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth::api::{SESSION_FINALIZER, SESSION_UID_LABEL};
@@ -9,9 +11,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::faults::OPERATOR;
-use super::people::NAMESPACE;
-use crate::apiserver::log::Entry;
-use crate::apiserver::store::Change;
+use crate::apiserver::log::{Entry, Log};
+use crate::apiserver::store::{Change, Key};
 use crate::{ApiServer, Verb};
 
 /// How long a lease holds after its last renewal.
@@ -33,6 +34,32 @@ const ALLOWED: [(Verb, &str, &str); 13] = [
     (Verb::Create, "leases.coordination.k8s.io", ""),
     (Verb::Update, "leases.coordination.k8s.io", ""),
 ];
+
+/// What happened: every version of every object, and what was asked and answered.
+pub struct History {
+    /// Changes, the oldest first.
+    pub changes: Vec<Change>,
+    /// Requests, in the order in which they came.
+    pub log: Log,
+    /// When this is looked at.
+    pub now: DateTime<Utc>,
+}
+
+impl History {
+    /// What a simulated API server has seen so far.
+    pub fn of(server: &ApiServer) -> Self {
+        Self { changes: server.history(), log: server.log(), now: server.clock().now() }
+    }
+
+    /// All objects of a resource, as they stand.
+    pub fn objects(&self, resource: &str) -> Vec<Arc<Value>> {
+        let mut stands: BTreeMap<&Key, Option<&Arc<Value>>> = BTreeMap::new();
+        for change in self.changes.iter().filter(|change| change.key.resource == resource) {
+            stands.insert(&change.key, change.after.as_ref());
+        }
+        stands.into_values().flatten().cloned().collect()
+    }
+}
 
 /// What was seen that must never be.
 #[derive(Default)]
@@ -105,17 +132,16 @@ struct Walk {
 }
 
 /// The properties over the whole history.
-pub fn safety(server: &ApiServer, broken: &mut Broken) {
-    let history = server.history();
-    let log = server.log();
+pub fn safety(history: &History, broken: &mut Broken) {
+    let log = &history.log;
     let ours = |entry: &&Entry| entry.call.who.starts_with(OPERATOR) && entry.call.is_write && !entry.call.is_dry;
     let writes: BTreeMap<u64, &Entry> =
         log.entries().iter().filter(ours).filter(|entry| entry.changed).map(|entry| (entry.revision, entry)).collect();
     let mut walk = Walk::default();
-    for change in &history {
+    for change in &history.changes {
         walk.step(change, writes.get(&change.revision).copied(), broken);
     }
-    in_haste(&log, broken);
+    in_haste(log, broken);
     for entry in log.entries().iter().filter(ours) {
         let call = &entry.call;
         let resource = call.kind.resource();
@@ -138,7 +164,7 @@ pub fn safety(server: &ApiServer, broken: &mut Broken) {
 /// Whoever fails waits longer each time: so many requests about one object within a second are a loop that does not.
 const HASTE: usize = 60;
 
-fn in_haste(log: &crate::apiserver::log::Log, broken: &mut Broken) {
+fn in_haste(log: &Log, broken: &mut Broken) {
     let mut asked: BTreeMap<(&str, &str, &str, u64), usize> = BTreeMap::new();
     for entry in log.entries().iter().filter(|entry| entry.call.who.starts_with(OPERATOR)) {
         let call = &entry.call;
@@ -266,10 +292,10 @@ impl Walk {
 }
 
 /// What must hold in the calm: everything is as it should be for what people want.
-pub fn settled(server: &ApiServer, broken: &mut Broken) {
-    let now = server.clock().now();
-    let sessions = server.objects("sessions.berth.dev");
-    let pods = server.objects("pods");
+pub fn settled(history: &History, broken: &mut Broken) {
+    let now = history.now;
+    let sessions = history.objects("sessions.berth.dev");
+    let pods = history.objects("pods");
     let mut known = BTreeSet::new();
     for session in &sessions {
         let name = text(session, "/metadata/name");
@@ -287,7 +313,7 @@ pub fn settled(server: &ApiServer, broken: &mut Broken) {
         if is_going(session) {
             broken.note(format!("{name} is deleted and does not go: {}", session["metadata"]["finalizers"]));
         }
-        let mine = |pod: &&std::sync::Arc<Value>| session_of(pod) == Some(text(session, "/metadata/uid"));
+        let mine = |pod: &&Arc<Value>| session_of(pod) == Some(text(session, "/metadata/uid"));
         let live: Vec<_> = pods.iter().filter(mine).filter(|pod| !is_going(pod)).collect();
         if has_ended(session) && !live.is_empty() {
             broken.note(format!("{name} has ended and still has a pod"));
@@ -313,22 +339,22 @@ pub fn settled(server: &ApiServer, broken: &mut Broken) {
     for pod in pods.iter().filter(|pod| session_of(pod).is_some_and(|uid| !known.contains(uid)) && !is_going(pod)) {
         broken.note(format!("the pod {} is of no session", text(pod, "/metadata/name")));
     }
-    slots(server, &sessions, broken);
+    slots(history, &sessions, broken);
 }
 
 /// No slot stays empty while somebody waits for one.
-fn slots(server: &ApiServer, sessions: &[std::sync::Arc<Value>], broken: &mut Broken) {
-    for workspace in server.objects("workspaces.berth.dev") {
+fn slots(history: &History, sessions: &[Arc<Value>], broken: &mut Broken) {
+    for workspace in history.objects("workspaces.berth.dev") {
         let name = text(&workspace, "/metadata/name");
         let here =
-            |session: &&std::sync::Arc<Value>| text(session, "/spec/workspaceRef/name") == name && !has_ended(session);
+            |session: &&Arc<Value>| text(session, "/spec/workspaceRef/name") == name && !has_ended(session);
         let (waiting, holding): (Vec<_>, Vec<_>) =
             sessions.iter().filter(here).partition(|session| text(session, "/status/phase") == "Pending");
         let most = workspace["spec"]["maxSessions"].as_u64().unwrap_or(1);
         let free = u64::try_from(holding.len()).unwrap_or_default() < most;
         let open = workspace["spec"]["maintenance"] != true && !is_going(&workspace);
         // One that waits for its own volumes, or for a new attempt, says so.
-        let for_slot = |session: &&&std::sync::Arc<Value>| {
+        let for_slot = |session: &&&Arc<Value>| {
             let conditions = session["status"]["conditions"].as_array().into_iter().flatten();
             conditions.into_iter().any(|condition| condition["type"] == "Admitted" && condition["reason"] == "NoSlot")
         };
@@ -346,31 +372,30 @@ fn slots(server: &ApiServer, sessions: &[std::sync::Arc<Value>], broken: &mut Br
 }
 
 /// What must be left when all Sessions were deleted: nothing but what is kept.
-pub fn gone(server: &ApiServer, broken: &mut Broken) {
+pub fn gone(history: &History, broken: &mut Broken) {
     for resource in ["sessions.berth.dev", "pods"] {
-        for object in server.objects(resource) {
+        for object in history.objects(resource) {
             let meta = &object["metadata"];
             broken.note(format!("{resource} {} is left: {}", meta["name"], meta["finalizers"]));
         }
     }
-    let made = server.history().into_iter().filter(|change| {
-        change.key.resource == "persistentvolumeclaims" && change.key.namespace == NAMESPACE && change.before.is_none()
-    });
-    for claim in made {
-        if server.object("persistentvolumeclaims", NAMESPACE, &claim.key.name).is_none() {
-            broken.note(format!("the retained claim {} is gone", claim.key.name));
-        }
+    let claims = |change: &&Change| change.key.resource == "persistentvolumeclaims";
+    let mut last: BTreeMap<&Key, &Change> = BTreeMap::new();
+    for change in history.changes.iter().filter(claims) {
+        last.insert(&change.key, change);
+    }
+    for claim in last.into_values().filter(|change| change.after.is_none()) {
+        broken.note(format!("the retained claim {} is gone", claim.key.name));
     }
 }
 
 /// Writes by operators in a time in which nothing happens, but for leases.
-pub fn writes_since(server: &ApiServer, number: u64) -> Vec<String> {
-    let log = server.log();
+pub fn writes_since(history: &History, number: u64) -> Vec<String> {
     let ours = |entry: &&Entry| {
         entry.call.number > number
             && entry.call.who.starts_with(OPERATOR)
             && entry.call.is_write
             && entry.call.kind.resource() != "leases.coordination.k8s.io"
     };
-    log.entries().iter().filter(ours).map(ToString::to_string).collect()
+    history.log.entries().iter().filter(ours).map(ToString::to_string).collect()
 }

@@ -124,6 +124,12 @@ const STEPS: &[Step] = &[
         run: |c| c.suite("conformance", 2),
     },
     Step {
+        name: "faults",
+        about: "fault plans against the operator on a real API server",
+        cluster: true,
+        run: |c| c.xtask(&["faults"]),
+    },
+    Step {
         name: "monitoring",
         about: "a real Prometheus: the dashboard's queries and the rules",
         cluster: true,

@@ -346,8 +346,7 @@ pub fn settled(history: &History, broken: &mut Broken) {
 fn slots(history: &History, sessions: &[Arc<Value>], broken: &mut Broken) {
     for workspace in history.objects("workspaces.berth.dev") {
         let name = text(&workspace, "/metadata/name");
-        let here =
-            |session: &&Arc<Value>| text(session, "/spec/workspaceRef/name") == name && !has_ended(session);
+        let here = |session: &&Arc<Value>| text(session, "/spec/workspaceRef/name") == name && !has_ended(session);
         let (waiting, holding): (Vec<_>, Vec<_>) =
             sessions.iter().filter(here).partition(|session| text(session, "/status/phase") == "Pending");
         let most = workspace["spec"]["maxSessions"].as_u64().unwrap_or(1);

@@ -117,8 +117,9 @@ async fn run(cli: &Cli) -> Result<bool> {
     }
     if !cli.plan.is_empty() {
         plans.clone_from(&cli.plan);
-    } else if !cli.all {
-        plans = matrix::choose(&plans, cli.plans, cli.seed);
+    } else {
+        let count = if cli.all { usize::MAX } else { cli.plans };
+        plans = matrix::choose(&plans, count, cli.seed);
     }
     let begun = Instant::now();
     let verdicts = side_by_side(&world, cli.jobs, plans, &references).await?;
@@ -145,6 +146,7 @@ async fn world(cli: &Cli) -> Result<World> {
     config.read_timeout = None;
     let client = Client::try_from(config)?;
     install(&client).await?;
+    sweep(&client).await?;
     Ok(World {
         observer: Observer::start(&client).await.context("the control plane is not as it should be")?,
         client,
@@ -185,6 +187,27 @@ async fn install(client: &Client) -> Result<()> {
             }
             sleep(Duration::from_millis(100)).await;
         }
+    }
+    Ok(())
+}
+
+/// Takes away what runs left that were killed: without an operator nobody lets go of their Sessions.
+async fn sweep(client: &Client) -> Result<()> {
+    let list = stage::send(client, Method::GET, "/api/v1/namespaces?labelSelector=berth-faults", &Value::Null).await?;
+    let dead = |namespace: &&Value| {
+        let run = namespace["metadata"]["labels"]["berth-faults"].as_str().unwrap_or_default();
+        !Path::new("/proc").join(run.trim_start_matches("run-")).exists()
+    };
+    for namespace in list["items"].as_array().into_iter().flatten().filter(dead) {
+        let name = namespace["metadata"]["name"].as_str().unwrap_or_default();
+        let sessions = format!("/apis/berth.dev/v1alpha1/namespaces/{name}/sessions");
+        let list = stage::send(client, Method::GET, &sessions, &Value::Null).await?;
+        for session in list["items"].as_array().into_iter().flatten() {
+            let path = format!("{sessions}/{}", session["metadata"]["name"].as_str().unwrap_or_default());
+            stage::send(client, Method::PATCH, &path, &json!({ "metadata": { "finalizers": null } })).await?;
+        }
+        let path = format!("/api/v1/namespaces/{name}");
+        let _ = stage::send(client, Method::DELETE, &path, &Value::Null).await;
     }
     Ok(())
 }

@@ -81,14 +81,15 @@ const SHARES: [(Suite, usize); 6] = [
     (Suite::Leadership, 7),
 ];
 
-/// `count` of the plans, by this seed: of each suite its share.
+/// `count` of the plans, by this seed: of each suite its share. Without a bound all of them, in an order in which the first
+/// are of all sorts.
 pub fn choose(plans: &[Plan], count: usize, seed: u64) -> Vec<Plan> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut chosen = Vec::new();
     for (suite, share) in SHARES {
         let mut of_suite: Vec<&Plan> = plans.iter().filter(|plan| plan.action.suite() == suite).collect();
         random.shuffle(&mut of_suite);
-        chosen.extend(of_suite.into_iter().take((count * share).div_ceil(100)).cloned());
+        chosen.extend(of_suite.into_iter().take(count.saturating_mul(share).div_ceil(100)).cloned());
     }
     random.shuffle(&mut chosen);
     chosen.truncate(count);

@@ -229,14 +229,15 @@ async fn course(
         _ => {}
     }
     let played = workload::play(plan.workload, stage).await;
+    if plan.action == Action::InFlight && ground.record.former().is_some() {
+        // At a late write the people are content before the lease has run out.
+        timeout(PATIENCE, ground.fate.thaw()).await.context("the leader that was stopped has no follower")?;
+    }
     ground.fate.calm();
     ground.first.go_on();
     played?;
-    settle(cast, broken).await?;
+    settle(cast, undisturbed, broken).await;
     *picture = oracle::picture(&cast.history());
-    if let Some(undisturbed) = undisturbed {
-        oracle::compare(picture, undisturbed, broken);
-    }
     for session in stage.objects("sessions.berth.dev") {
         stage.delete("sessions", session["metadata"]["name"].as_str().unwrap_or_default()).await?;
     }
@@ -251,11 +252,14 @@ async fn course(
     Ok(())
 }
 
-/// Waits until all is as it should be, and nothing is written any more.
-async fn settle(cast: &Cast, broken: &mut Broken) -> Result<()> {
+/// Waits until all is as it should be and as without faults, and nothing is written any more.
+async fn settle(cast: &Cast, undisturbed: Option<&Picture>, broken: &mut Broken) {
     let unsettled = || {
-        let mut unsettled = Broken::default();
-        properties::settled(&cast.history(), &mut unsettled);
+        let (history, mut unsettled) = (cast.history(), Broken::default());
+        properties::settled(&history, &mut unsettled);
+        if let Some(undisturbed) = undisturbed {
+            oracle::compare(&oracle::picture(&history), undisturbed, &mut unsettled);
+        }
         unsettled.into_sentences()
     };
     let until = Instant::now() + PATIENCE;
@@ -263,17 +267,17 @@ async fn settle(cast: &Cast, broken: &mut Broken) -> Result<()> {
         let left = eventually(unsettled).await;
         if !left.is_empty() {
             left.into_iter().for_each(|sentence| broken.note(sentence));
-            return Ok(());
+            return;
         }
         let newest = cast.ground.record.newest();
         sleep(REST).await;
         let writes = properties::writes_since(&cast.history(), newest);
         if writes.is_empty() && unsettled().is_empty() {
-            return Ok(());
+            return;
         }
         if Instant::now() > until {
             writes.into_iter().for_each(|write| broken.note(format!("a write in the calm: {write}")));
-            return Ok(());
+            return;
         }
     }
 }

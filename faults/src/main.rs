@@ -13,7 +13,7 @@ mod report;
 mod stage;
 mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -103,8 +103,8 @@ async fn run(cli: &Cli) -> Result<bool> {
         bail!("there is no suite {suite}: {}", Suite::ALL.map(Suite::name).join(", "));
     }
     let world = world(cli).await?;
-    let needed: Vec<Workload> = match cli.plan.as_slice() {
-        [] => Workload::ALL.to_vec(),
+    let needed: BTreeSet<Workload> = match cli.plan.as_slice() {
+        [] => Workload::ALL.into(),
         plans => plans.iter().map(|plan| plan.workload).collect(),
     };
     let references = references(&world, cli.jobs, &needed).await?;
@@ -213,7 +213,7 @@ async fn sweep(client: &Client) -> Result<()> {
 }
 
 /// Plays workloads without faults.
-async fn references(world: &World, jobs: usize, needed: &[Workload]) -> Result<References> {
+async fn references(world: &World, jobs: usize, needed: &BTreeSet<Workload>) -> Result<References> {
     let plans = needed.iter().map(|workload| Plan::undisturbed(*workload)).collect();
     let mut references = References::new();
     for verdict in side_by_side(world, jobs, plans, &References::new()).await? {

@@ -110,6 +110,8 @@ struct State {
     restarted: bool,
     /// Until when the events of a kind are late.
     late: BTreeMap<String, Instant>,
+    /// Kinds whose watch was cut.
+    cut: BTreeSet<String>,
     /// Kinds whose next watch is told that its past is compacted.
     compacted: BTreeSet<String>,
     frozen: bool,
@@ -309,7 +311,7 @@ impl Fate {
     pub async fn cut(&self, plural: &str) {
         let mut struck = self.struck.subscribe();
         match self.plan.action {
-            Action::Unobserved(watched) if watched.covers(plural) && !self.was_cut(plural) => {
+            Action::Unobserved(watched) if watched.covers(plural) && !self.lock().cut.contains(plural) => {
                 let since = struck.wait_for(Option::is_some).await.map(|since| *since).ok().flatten();
                 if let Some(since) = since {
                     sleep_until(since + HOLD).await;
@@ -323,16 +325,11 @@ impl Fate {
         }
     }
 
-    fn was_cut(&self, plural: &str) -> bool {
-        self.lock().late.contains_key(plural)
-    }
-
     /// The next watch of this kind is told that its past is compacted; true once.
     fn compacts_once(&self, plural: &str) -> bool {
         let mut state = self.lock();
-        let first = !state.late.contains_key(plural);
+        let first = state.cut.insert(plural.to_owned());
         if first {
-            state.late.insert(plural.to_owned(), Instant::now());
             state.compacted.insert(plural.to_owned());
         }
         first
@@ -348,5 +345,85 @@ impl Fate {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use berth_simulation::apiserver::kinds::Kinds;
+    use http::Request;
+
+    use super::*;
+
+    fn fate(plan: &str) -> Fate {
+        Fate::new(plan.parse().unwrap())
+    }
+
+    fn call(method: &str, path: &str) -> Call {
+        let request = Request::builder().method(method).uri(path).body(Bytes::new()).unwrap();
+        Call::read(&Arc::new(Kinds::default()), FIRST, Duration::ZERO, &request).unwrap()
+    }
+
+    fn write() -> Call {
+        call("PATCH", "/apis/berth.dev/v1alpha1/namespaces/a/sessions/mine/status")
+    }
+
+    fn renewal() -> Call {
+        call("PUT", "/apis/coordination.k8s.io/v1/namespaces/a/leases/berth-operator")
+    }
+
+    #[test]
+    fn the_write_of_the_plans_number_is_struck_and_no_other() {
+        let fate = fate("idle/kill-before/2");
+        let before = |call: &Call| fate.before(FIRST, call, "").1;
+        assert!(matches!(before(&renewal()), Before::Pass), "a lease is not counted");
+        assert!(matches!(before(&write()), Before::Pass));
+        assert!(!fate.has_struck());
+        assert!(matches!(before(&write()), Before::Kill));
+        assert!(fate.has_struck());
+        assert!(matches!(before(&write()), Before::Pass));
+        assert_eq!(fate.writes(), 3);
+    }
+
+    #[test]
+    fn a_burst_refuses_one_kind_of_request_so_often_and_nothing_in_the_calm() {
+        let fate = fate("idle/internal-x10/patch:sessions.status");
+        let is_refused = |call: &Call| matches!(fate.before(FIRST, call, "").1, Before::Refuse(_));
+        assert!(!is_refused(&call("DELETE", "/api/v1/namespaces/a/pods/b")));
+        assert_eq!((0..9).filter(|_| is_refused(&write())).count(), 9);
+        fate.calm();
+        assert!(!is_refused(&write()));
+    }
+
+    #[test]
+    fn an_older_list_comes_once_and_after_a_restart() {
+        let fate = fate("idle/travel-pods/1");
+        let list = call("GET", "/api/v1/namespaces/a/pods");
+        fate.before(FIRST, &list, "/list");
+        let (number, _) = fate.before(FIRST, &write(), "");
+        let lists = vec![("pods".to_owned(), "/list".to_owned())];
+        assert_eq!(fate.after(FIRST, &write(), number, true), After::Record(lists));
+        fate.keep("pods", Bytes::from_static(b"past"));
+        assert!(matches!(fate.before(FIRST, &list, "/list").1, Before::Pass), "not before");
+        assert!(fate.restarts() && !fate.restarts());
+        assert!(matches!(fate.before(FIRST, &list, "/list").1, Before::Serve(_)));
+        assert!(matches!(fate.before(FIRST, &list, "/list").1, Before::Pass));
+    }
+
+    #[test]
+    fn a_leader_is_stopped_at_its_renewal_and_goes_on_at_a_write_of_its_follower() {
+        let fate = fate("idle/stopped/1");
+        let after = |who: &str, call: &Call| {
+            let (number, _) = fate.before(who, call, "");
+            fate.after(who, call, number, true)
+        };
+        assert_eq!(after(FIRST, &renewal()), After::Deliver, "not before both are there");
+        fate.arm();
+        assert_eq!(after(FIRST, &renewal()), After::Freeze { arrives: false });
+        assert_eq!(after(SECOND, &renewal()), After::Deliver);
+        assert_eq!(after(SECOND, &write()), After::Continue);
+        assert_eq!(after(SECOND, &write()), After::Deliver);
     }
 }

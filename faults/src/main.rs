@@ -200,12 +200,7 @@ async fn sweep(client: &Client) -> Result<()> {
     };
     for namespace in list["items"].as_array().into_iter().flatten().filter(dead) {
         let name = namespace["metadata"]["name"].as_str().unwrap_or_default();
-        let sessions = format!("/apis/berth.dev/v1alpha1/namespaces/{name}/sessions");
-        let list = stage::send(client, Method::GET, &sessions, &Value::Null).await?;
-        for session in list["items"].as_array().into_iter().flatten() {
-            let path = format!("{sessions}/{}", session["metadata"]["name"].as_str().unwrap_or_default());
-            stage::send(client, Method::PATCH, &path, &json!({ "metadata": { "finalizers": null } })).await?;
-        }
+        stage::let_go(client, name).await?;
         let path = format!("/api/v1/namespaces/{name}");
         let _ = stage::send(client, Method::DELETE, &path, &Value::Null).await;
     }

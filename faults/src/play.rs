@@ -113,6 +113,9 @@ pub async fn play(world: &World, plan: &Plan, undisturbed: Option<&Picture>) -> 
         folder,
     };
     cast.close();
+    if !verdict.broken.is_empty() {
+        crate::stage::let_go(&world.client, &namespace).await?;
+    }
     for namespace in &namespaces {
         // Whether it goes is looked at in the end of the run.
         let path = format!("/api/v1/namespaces/{namespace}");

@@ -163,3 +163,18 @@ pub async fn send(client: &Client, method: Method, path: &str, body: &Value) -> 
     let request = Request::builder().method(&method).uri(path).header("content-type", media).body(bytes)?;
     client.request(request).await.with_context(|| format!("{method} {path}"))
 }
+
+/// Lets go of the Sessions of a namespace, in the place of an operator that does not.
+///
+/// # Errors
+/// When the API server refuses it.
+pub async fn let_go(client: &Client, namespace: &str) -> Result<()> {
+    let sessions = format!("{BERTH}/namespaces/{namespace}/sessions");
+    let list = send(client, Method::GET, &sessions, &Value::Null).await?;
+    for session in list["items"].as_array().into_iter().flatten() {
+        let path = format!("{sessions}/{}", session["metadata"]["name"].as_str().unwrap_or_default());
+        // One that goes meanwhile is let go of.
+        let _ = send(client, Method::PATCH, &path, &json!({ "metadata": { "finalizers": null } })).await;
+    }
+    Ok(())
+}

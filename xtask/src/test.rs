@@ -206,8 +206,8 @@ fn clippy(runner: &Runner) -> Result<Outcome> {
 
 fn unit(runner: &Runner) -> Result<Outcome> {
     runner.cargo([
-        "test", "--quiet", "--lib", "--bin", "xtask", "--test", "it", "--test", "server", "--test", "actors", "--test",
-        "found",
+        "test", "--quiet", "--lib", "--bin", "xtask", "--bin", "faults", "--test", "it", "--test", "server", "--test",
+        "actors", "--test", "found",
     ])
 }
 

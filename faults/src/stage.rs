@@ -136,8 +136,9 @@ impl Stage {
                 let stands = stage.observer.object("sessions.berth.dev", &stage.namespace, session)?;
                 let phase = stands.pointer("/status/phase")?.as_str()?.to_owned();
                 let ended = stands.pointer("/status/endedAt").is_some();
-                (phase == wanted && (ended || !matches!(wanted, "Disconnected" | "Terminated")) || ended)
-                    .then(|| (phase, stands.pointer("/status/message").cloned()))
+                // One that was ended has its end beside it.
+                let lives_so = phase == wanted && !matches!(wanted, "Disconnected" | "Terminated");
+                (ended || lives_so).then(|| (phase, stands.pointer("/status/message").cloned()))
             })
             .await?;
         if reached.0 != wanted {

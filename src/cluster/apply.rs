@@ -202,13 +202,13 @@ async fn ensure_claim(cluster: &Cluster, namespace: &str, claim: &Value) -> Resu
     let api: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), namespace);
     let wanted: PersistentVolumeClaim = from_value(claim.clone(), "the retained claim")?;
     let name = wanted.name_any();
-    let stands = match optional(api.get(&name)).await? {
+    let stands = match optional(api.get(&name)).await.map_err(CallError::of_a_look)? {
         Some(stands) => stands,
         None => {
             cluster.leadership.check()?;
             match bounded(api.create(&PostParams::default(), &wanted)).await {
                 Ok(made) => made,
-                Err(error) if error.is_conflict() => bounded(api.get(&name)).await?,
+                Err(error) if error.is_conflict() => bounded(api.get(&name)).await.map_err(CallError::of_a_look)?,
                 Err(error) => return Err(error),
             }
         }
@@ -232,7 +232,7 @@ async fn ensure_pod(cluster: &Cluster, api: &Api<Pod>, session: &Session, wanted
         // Made before, by us or by a predecessor whose answer was lost.
         Err(error) if error.is_conflict() => {
             let name = wanted["metadata"]["name"].as_str().unwrap_or_default();
-            let stands = bounded(api.get(name)).await?;
+            let stands = bounded(api.get(name)).await.map_err(CallError::of_a_look)?;
             if !pod::belongs(&stands, &session.uid().unwrap_or_default()) {
                 return Err(CallError::NotOurs(format!("the pod {name} stands and is not this session's: delete it")));
             }
@@ -290,7 +290,7 @@ fn attempt(cluster: &Cluster, session: &Session, outcome: Result<(), CallError>)
             cluster.memory.refused(&uid, error.words());
             Err(CallError::Attempt)
         }
-        Err(error @ (CallError::NotOurs(_) | CallError::Api(kube::Error::Api(_)))) => {
+        Err(error @ (CallError::NotOurs(_) | CallError::NotSeen(_) | CallError::Api(kube::Error::Api(_)))) => {
             cluster.memory.failed(&uid, error.words(), cluster.clock.now());
             Err(CallError::Attempt)
         }

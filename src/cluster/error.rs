@@ -21,6 +21,9 @@ pub enum CallError {
     /// An object stands under the name of ours and is not ours.
     #[error("{0}")]
     NotOurs(String),
+    /// What stands could not be looked at, which says nothing about what is to be made.
+    #[error("{0}")]
+    NotSeen(String),
     /// The answer or the object cannot be read.
     #[error("cannot read {what}: {error}")]
     Unreadable {
@@ -50,6 +53,12 @@ impl CallError {
         matches!(self.code(), Some(400 | 422)) && !self.is_denial()
     }
 
+    /// The same failure of a look: an answer that would refuse an object refuses none that was only asked for.
+    #[must_use]
+    pub fn of_a_look(self) -> Self {
+        if self.is_refusal() { Self::NotSeen(self.words()) } else { self }
+    }
+
     /// Whether something beside the object stands against it, which may change: the namespace's Pod Security
     /// level, an admission policy or a webhook. A policy's denial has the same code as an invalid object.
     pub fn is_denial(&self) -> bool {
@@ -66,7 +75,7 @@ impl CallError {
             error if error.is_conflict() => "conflict",
             error if error.is_refusal() => "refused",
             error if error.code() == Some(403) || error.is_denial() => "forbidden",
-            Self::Api(_) | Self::NotLeader | Self::Attempt => "api",
+            Self::Api(_) | Self::NotSeen(_) | Self::NotLeader | Self::Attempt => "api",
         }
     }
 

@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use super::Cluster;
 use super::cache::{Cache, Scope, Taken, workspace_key};
 use super::unreadable::{self, Unreadable};
+use crate::api::session::Phase;
 use crate::api::{
     MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, Session, SessionPolicy, SessionStatus, WORKSPACE_ANNOTATION,
     Workspace,
@@ -263,7 +264,7 @@ fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
     let (namespace, workspace) = (session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str());
     cluster.queues.workspace_named(&namespace, workspace);
     if made_way {
-        live_sessions_of(cluster, &namespace, workspace, true);
+        live_sessions_of(cluster, &namespace, workspace, waits);
         // It may have been counted there without its Session being known.
         cluster.queues.workspace_named(&namespace, workspace);
     }
@@ -279,16 +280,17 @@ fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
         Change::Readability(workspace) => {
             let name = workspace.name.as_deref().unwrap_or_default();
             let namespace = workspace.namespace.as_deref().unwrap_or_default();
-            return live_sessions_of(cluster, namespace, name, false);
+            return live_sessions_of(cluster, namespace, name, is_any);
         }
         Change::All(scope) => return everything(cluster, scope),
     };
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
     cluster.queues.workspace_named(&namespace, &name);
-    // What concerns those who have a slot is the spec, and whether the Workspace is there.
+    // What concerns those who have an instance is the spec, and whether the Workspace is there. Until then it matters, too,
+    // what its status says of the template.
     let seen = workspace.status.as_ref().and_then(|status| status.observed_generation);
     let only_status = !gone && workspace.metadata.deletion_timestamp.is_none() && seen == workspace.metadata.generation;
-    live_sessions_of(cluster, &namespace, &name, only_status);
+    live_sessions_of(cluster, &namespace, &name, if only_status { is_not_usable_yet } else { is_any });
 }
 
 fn policy_changed(cluster: &Cluster, change: Change<'_, SessionPolicy>) {
@@ -321,23 +323,33 @@ fn pod_changed(cluster: &Cluster, change: Change<'_, Pod>) {
     }
     // A pod that is gone gives its user's retained volumes back.
     if let Some(workspace) = pod.annotations().get(WORKSPACE_ANNOTATION).filter(|_| gone) {
-        live_sessions_of(cluster, &namespace, workspace, true);
+        live_sessions_of(cluster, &namespace, workspace, waits);
         // It may have been counted there without its Session being known.
         cluster.queues.workspace_named(&namespace, workspace);
     }
 }
 
-/// The live sessions of a Workspace, or only those that still wait.
-fn live_sessions_of(cluster: &Cluster, namespace: &str, workspace: &str, waiting_only: bool) {
+/// The live sessions of a Workspace whose phase is one of those that are `concerned`.
+fn live_sessions_of(cluster: &Cluster, namespace: &str, workspace: &str, concerned: fn(Option<Phase>) -> bool) {
     for session in cluster.stores.sessions.under(&workspace_key(namespace, workspace)) {
         let status = session.status.as_ref();
         let live = status.is_none_or(|status| status.ended_at.is_none());
-        let waits =
-            status.and_then(|status| status.phase).is_none_or(|phase| phase == crate::api::session::Phase::Pending);
-        if live && (waits || !waiting_only) {
+        if live && concerned(status.and_then(|status| status.phase)) {
             cluster.queues.session(&session);
         }
     }
+}
+
+fn is_any(_: Option<Phase>) -> bool {
+    true
+}
+
+fn waits(phase: Option<Phase>) -> bool {
+    phase.is_none_or(|phase| phase == Phase::Pending)
+}
+
+fn is_not_usable_yet(phase: Option<Phase>) -> bool {
+    waits(phase) || phase == Some(Phase::Starting)
 }
 
 /// A Session of which only the metadata is known: what it holds is known by its pods.
@@ -346,7 +358,7 @@ fn holder_changed(cluster: &Cluster, session: &ObjectMeta) {
     for pod in cluster.stores.pods.under(session.uid.as_deref().unwrap_or_default()) {
         if let Some(workspace) = pod.annotations().get(WORKSPACE_ANNOTATION) {
             cluster.queues.workspace_named(namespace, workspace);
-            live_sessions_of(cluster, namespace, workspace, true);
+            live_sessions_of(cluster, namespace, workspace, waits);
         }
     }
 }

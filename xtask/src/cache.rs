@@ -48,6 +48,11 @@ impl Cache {
         self.root.join("cluster")
     }
 
+    /// The state of the control plane that fault plans run on: it goes with `cluster down` too.
+    pub fn faults(&self) -> PathBuf {
+        self.root.join("faults")
+    }
+
     /// The cargo target folder that the images, the demo and the tests build in: cargo's own variable names it, for
     /// those who work in two clones at once.
     pub fn target(&self) -> PathBuf {
@@ -61,7 +66,9 @@ impl Cache {
 
     /// Removes the cache: the folders that it is made of, and its root if nothing else lies there.
     pub fn purge(&self) -> Result<()> {
-        for folder in [self.root.join("tools"), self.images(), self.cluster(), self.target(), self.logs()] {
+        let folders =
+            [self.root.join("tools"), self.images(), self.cluster(), self.faults(), self.target(), self.logs()];
+        for folder in folders {
             if folder.exists() {
                 fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
             }

@@ -32,6 +32,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use wanted::Wanted;
 
+/// How many simulated nodes fault plans have.
+const FAULT_NODES: u32 = 2;
+
 /// Options of `cargo xtask cluster`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -165,10 +168,30 @@ pub fn up(cache: &Cache, _lock: &Lock, options: &UpArgs) -> Result<Layout> {
     Ok(layout)
 }
 
-/// Takes the cluster down.
+/// Brings up the control plane that fault plans run on, with simulated nodes, or repairs it; one that cannot be
+/// repaired is replaced.
+pub fn up_for_faults(cache: &Cache, _lock: &Lock) -> Result<Layout> {
+    let layout = Layout::for_faults(cache)?;
+    let wanted = Wanted { simulated: FAULT_NODES, ..Wanted::default() };
+    build(&layout, &wanted)?;
+    let bring_up = || -> Result<()> {
+        wanted.write(&layout)?;
+        pki::ensure(&layout)?;
+        link_programs(&layout, &tools::KUBECTL)?;
+        start(&layout, &wanted)
+    };
+    if let Err(error) = bring_up() {
+        eprintln!("the control plane for faults is replaced: {error:#}");
+        down::control_plane(&layout)?;
+        bring_up()?;
+    }
+    Ok(layout)
+}
+
+/// Takes the cluster down, and the control plane for faults.
 pub fn take_down(cache: &Cache, _lock: &Lock) -> Result<()> {
-    let layout = Layout::new(cache)?;
-    down::down(&layout)
+    down::control_plane(&Layout::for_faults(cache)?)?;
+    down::down(&Layout::new(cache)?)
 }
 
 /// Ends the one process of a part, without a word to it.

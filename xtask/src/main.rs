@@ -10,6 +10,7 @@ mod cluster;
 mod compile;
 mod demo;
 mod docs;
+mod faults;
 mod generate;
 mod images;
 mod install;
@@ -56,6 +57,8 @@ enum Command {
     Install,
     /// Measure what Berth costs, on simulated nodes
     Bench(bench::Args),
+    /// Break what is between the operator and a real API server, by plans
+    Faults(faults::Args),
     /// Write the files that are made from the code: crds/ and tables in docs/
     Generate,
     /// Run every command of the documentation, and compare what it prints with what the pages show
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Images(args) => images::main(args),
         Command::Install => install::main().map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::main(&args),
+        Command::Faults(args) => faults::main(&args),
         Command::Generate => generate::run().map(|()| ExitCode::SUCCESS),
         Command::Docs(args) => docs::main(&args),
         Command::Release(args) => release::main(&args),

@@ -131,6 +131,12 @@ const STEPS: &[Step] = &[
         run: |c| c.suite("conformance", 2),
     },
     Step {
+        name: "faults",
+        about: "fault plans against the operator on a real API server",
+        cluster: true,
+        run: |c| c.xtask(&["faults"]),
+    },
+    Step {
         name: "monitoring",
         about: "a real Prometheus: the dashboard's queries and the rules",
         cluster: true,
@@ -213,8 +219,8 @@ fn clippy(runner: &Runner) -> Result<Outcome> {
 
 fn unit(runner: &Runner) -> Result<Outcome> {
     runner.cargo([
-        "test", "--quiet", "--lib", "--bin", "xtask", "--bin", "bench", "--test", "it", "--test", "server", "--test",
-        "actors", "--test", "found",
+        "test", "--quiet", "--lib", "--bin", "xtask", "--bin", "bench", "--bin", "faults", "--test", "it", "--test",
+        "server", "--test", "actors", "--test", "found",
     ])
 }
 

@@ -19,6 +19,12 @@ pub fn down(layout: &Layout) -> Result<()> {
     remove_state(layout)
 }
 
+/// Takes down a control plane that never had a real node.
+pub fn control_plane(layout: &Layout) -> Result<()> {
+    end_processes(layout)?;
+    remove_state(layout)
+}
+
 /// Ending the box's init process ends all that is in the box. The rest carries the cluster's mark. What a killed run
 /// had just started may still start something itself, so it takes two looks that find nothing.
 fn end_processes(layout: &Layout) -> Result<()> {
@@ -50,7 +56,7 @@ fn unmount_leftovers(layout: &Layout) -> Result<()> {
 
 /// Renamed first: half a state folder must never look like a cluster.
 fn remove_state(layout: &Layout) -> Result<()> {
-    let dead = layout.state().with_file_name("cluster.dead");
+    let dead = layout.state().with_extension("dead");
     if layout.state().exists() {
         if dead.exists() {
             remove_folder(&dead)?;

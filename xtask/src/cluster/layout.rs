@@ -40,6 +40,9 @@ pub const MARK_SPEC: &str = "BERTH_SPEC";
 /// The port numbers' offset, for a machine where the usual ones are taken.
 pub const PORT_OFFSET: &str = "BERTH_PORT_OFFSET";
 
+/// How far the ports of the second control plane are from those of the first.
+const SECOND: u16 = 200;
+
 /// Ports on this machine. The real node's own ports lie in its own network namespace.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
@@ -68,14 +71,27 @@ impl Ports {
                 .filter(|n| *n < 40_000)
                 .with_context(|| format!("{PORT_OFFSET} is `{text}`, and should be a number below 40000"))?,
         };
-        Ok(Self {
-            api: 16443 + offset,
-            etcd: 16379 + offset,
-            etcd_peer: 16380 + offset,
-            controller_manager: 16257 + offset,
-            scheduler: 16259 + offset,
-            kwok: 16247 + offset,
-        })
+        let usual = Self {
+            api: 16443,
+            etcd: 16379,
+            etcd_peer: 16380,
+            controller_manager: 16257,
+            scheduler: 16259,
+            kwok: 16247,
+        };
+        Ok(usual.moved(offset))
+    }
+
+    fn moved(self, by: u16) -> Self {
+        let Self { api, etcd, etcd_peer, controller_manager, scheduler, kwok } = self;
+        Self {
+            api: api + by,
+            etcd: etcd + by,
+            etcd_peer: etcd_peer + by,
+            controller_manager: controller_manager + by,
+            scheduler: scheduler + by,
+            kwok: kwok + by,
+        }
     }
 }
 
@@ -92,14 +108,22 @@ pub struct Layout {
 impl Layout {
     /// The layout of the cluster whose state lies in this cache.
     pub fn new(cache: &Cache) -> Result<Self> {
-        let state = cache.cluster();
+        Self::at_ports(cache, cache.cluster(), Ports::from_env()?)
+    }
+
+    /// The layout of the control plane that fault plans run on, beside the cluster: no operator is installed in it.
+    pub fn for_faults(cache: &Cache) -> Result<Self> {
+        Self::at_ports(cache, cache.faults(), Ports::from_env()?.moved(SECOND))
+    }
+
+    fn at_ports(cache: &Cache, state: PathBuf, ports: Ports) -> Result<Self> {
         if state.to_str().is_none_or(|s| s.contains([' ', ',', ':', '"', '\\', '\n'])) {
             bail!(
                 "the cache's path {} has a character that other programs' settings cannot hold; set BERTH_CACHE",
                 state.display()
             );
         }
-        Ok(Self { cache: cache.clone(), ports: Ports::from_env()?, state })
+        Ok(Self { cache: cache.clone(), ports, state })
     }
 
     /// The folder that goes with `cluster down`.

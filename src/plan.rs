@@ -49,14 +49,33 @@ pub enum Severity {
     Warning,
 }
 
-/// The longest message that goes into a status or an event: an event's note holds 1 kB.
+/// The longest message that goes into a status or an event, in bytes: an event's note holds 1 kB, and one that is longer
+/// is refused as a whole.
 const MAX_MESSAGE: usize = 900;
+
+/// What a message ends with that was cut.
+const CUT: &str = "...";
 
 /// `text` cut to what a status or an event holds, on a character boundary.
 pub fn shorten(text: &str) -> String {
     if text.len() <= MAX_MESSAGE {
         return text.to_owned();
     }
-    let cut: String = text.chars().take(MAX_MESSAGE / 4 * 3).collect();
-    format!("{cut}...")
+    let (kept, _) = text.split_at(text.floor_char_boundary(MAX_MESSAGE - CUT.len()));
+    format!("{kept}{CUT}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_fits_an_event_in_whatever_script() {
+        for text in ["a".repeat(5000), "ż".repeat(5000), "長".repeat(400), "🦀".repeat(5000), "a長".repeat(301)] {
+            let cut = shorten(&text);
+            assert!(cut.len() <= MAX_MESSAGE && cut.ends_with("..."), "{} bytes", cut.len());
+            assert_eq!(shorten(&cut), cut);
+        }
+        assert_eq!(shorten(&"長".repeat(300)), "長".repeat(300));
+    }
 }

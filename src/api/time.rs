@@ -1,7 +1,7 @@
 //! Time on the wire. Our own types hold `chrono` times; Kubernetes' types hold `jiff` ones, and this is the
 //! only file that names it. Status holds whole seconds, as Kubernetes' own times do.
 
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
@@ -24,8 +24,14 @@ pub type Instant = DateTime<Utc>;
 
 /// A time of a Kubernetes object as one of ours. A time outside of what `chrono` can hold becomes the epoch.
 pub fn from_wire(time: &Time) -> Instant {
-    let timestamp = time.0;
-    DateTime::from_timestamp(timestamp.as_second(), timestamp.subsec_nanosecond().unsigned_abs()).unwrap_or_default()
+    // Whole seconds and a fraction that both count forward, also before 1970.
+    let (nanos, second) = (time.0.as_nanosecond(), 1_000_000_000);
+    let (whole, fraction) = (i64::try_from(nanos.div_euclid(second)), u32::try_from(nanos.rem_euclid(second)));
+    whole
+        .ok()
+        .zip(fraction.ok())
+        .and_then(|(whole, fraction)| DateTime::from_timestamp(whole, fraction))
+        .unwrap_or_default()
 }
 
 /// One of our times for a Kubernetes object, with microseconds.
@@ -35,7 +41,8 @@ pub fn to_wire_micro(time: Instant) -> MicroTime {
 
 /// The whole second at or before `time`: for what was observed, so that it never lies in the future.
 pub fn floor_second(time: Instant) -> Instant {
-    time.duration_trunc(TimeDelta::seconds(1)).unwrap_or(time)
+    // chrono's own rounding knows the years from 1677 to 2262 alone.
+    DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time)
 }
 
 /// The whole second at or after `time`: for deadlines, so that nobody is ended early.
@@ -59,6 +66,25 @@ mod tests {
         assert_eq!(ceil_second(time).timestamp(), 11);
         assert_eq!(floor_second(time).timestamp(), 10);
         assert_eq!(ceil_second(floor_second(time)).timestamp(), 10);
+    }
+
+    #[test]
+    fn a_time_of_any_year_is_rounded_to_whole_seconds() {
+        for text in ["1601-01-01T00:00:00.25Z", "2999-12-31T23:59:58.5Z"] {
+            let time: Instant = text.parse().unwrap();
+            assert_eq!(
+                time - floor_second(time),
+                TimeDelta::milliseconds(time.timestamp_subsec_millis().into()),
+                "{text}"
+            );
+            assert_eq!(ceil_second(time) - floor_second(time), TimeDelta::seconds(1), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wire_time_before_1970_keeps_its_fraction() {
+        let time: Instant = "1969-12-31T23:59:58.25Z".parse().unwrap();
+        assert_eq!(from_wire(&Time(to_wire_micro(time).0)), time);
     }
 
     #[test]

@@ -101,6 +101,8 @@ fn url(text: &str) -> anyhow::Result<Uri> {
         [Some(&Scheme::HTTP), Some(&Scheme::HTTPS)].contains(&uri.scheme()),
         "`{scheme}` is not spoken: write http:// or https://"
     );
+    // It is read over, and what is put behind it too.
+    ensure!(!text.contains('#'), "a collector's URL has no fragment: leave out what begins with `#`");
     ensure!(
         uri.query().is_none() && !uri.authority().is_some_and(|authority| authority.as_str().contains('@')),
         "a URL is logged and holds no credentials and no query: put them into a header, by OTEL_EXPORTER_OTLP_HEADERS"
@@ -108,10 +110,15 @@ fn url(text: &str) -> anyhow::Result<Uri> {
     Ok(uri)
 }
 
-/// `text` as far as it can be shown.
+/// `text` as far as it can be shown. A password may hold a `?`, and a key in a query an `@`: where both stand, it cannot be
+/// told which is which, and nothing is shown.
 fn without_credentials(text: &str) -> &str {
-    let text = text.split('?').next().unwrap_or_default();
-    text.rsplit('@').next().unwrap_or_default()
+    match (text.rsplit_once('@'), text.split_once('?')) {
+        (None, None) => text,
+        (Some((_, place)), None) => place,
+        (None, Some((place, _))) => place,
+        (Some(_), Some(_)) => "…",
+    }
 }
 
 #[cfg(test)]
@@ -159,7 +166,10 @@ mod tests {
             ("grpc://collector:4317", "`grpc` is not spoken"),
             ("http://collector:4318?key=hidden", "no credentials and no query"),
             ("http://me:hidden@collector:4318", "no credentials and no query"),
+            ("http://collector:4318#hidden", "no fragment"),
             ("me:hidden@a b", "is no URL"),
+            ("me:hidden?word@a b", "is no URL"),
+            ("http://[collector?key=me@hidden", "is no URL"),
         ] {
             let error = settled(flag, "{}", &[]).unwrap_err();
             assert!(error.contains(words) && error.contains("the endpoint of traces is wrong"), "{flag}: {error}");

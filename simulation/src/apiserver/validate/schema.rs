@@ -136,6 +136,13 @@ fn values(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
             }
         }
         Value::Number(number) => {
+            if schema["format"] == "int32" && number.as_i64().is_none_or(|number| i32::try_from(number).is_err()) {
+                let message =
+                    format!("Invalid value: \"\": Checked value must be of type integer with format int32 in {path}");
+                causes.push(Cause { reason: "FieldValueInvalid", field: "<nil>".to_owned(), message });
+                return;
+            }
+            let mut wrong = |reason, message: String| causes.push(Cause { reason, field: named(path), message });
             let number = number.as_f64().unwrap_or_default();
             if let Some(most) = schema["maximum"].as_f64().filter(|most| number > *most) {
                 wrong(
@@ -284,6 +291,7 @@ mod tests {
             "spec": {"type": "object", "required": ["name"], "properties": {
                 "name": {"type": "string", "maxLength": 4, "minLength": 2, "pattern": "^[a-z]+$"},
                 "size": {"type": "integer", "minimum": 1, "maximum": 9, "default": 3},
+                "count": {"type": "integer", "format": "int32"},
                 "mode": {"type": "string", "enum": ["A", "B"], "nullable": true},
                 "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
                 "tags": {"type": "object", "additionalProperties": {"type": "string"}},
@@ -327,6 +335,7 @@ mod tests {
             (json!({"name": "ab", "size": 0}), "FieldValueInvalid", "spec.size", false),
             (json!({"name": "ab", "size": 10}), "FieldValueInvalid", "spec.size", false),
             (json!({"name": "ab", "size": 1.5}), "FieldValueTypeInvalid", "spec.size", true),
+            (json!({"name": "ab", "count": 2_147_483_648_i64}), "FieldValueInvalid", "<nil>", false),
             (json!({"name": "ab", "mode": "C"}), "FieldValueNotSupported", "spec.mode", true),
             (json!({"name": "ab", "tags": {"a": 1}}), "FieldValueTypeInvalid", "spec.tags.a", true),
             (json!({"name": "ab", "list": [{}, {"k": "a"}, {"k": "b"}]}), "FieldValueTooMany", "spec.list", true),

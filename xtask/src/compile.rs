@@ -2,7 +2,7 @@
 //! called from a program that cargo itself runs.
 
 use crate::cache::Cache;
-use crate::run::Run;
+use crate::run::{Run, step};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,29 @@ const ABOUT_US: [&str; 5] =
 /// cargo in the clone, with the cache's target folder.
 pub fn cargo(cache: &Cache) -> Run {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let run = Run::new(cargo).env("CARGO_TARGET_DIR", cache.target()).dir(root());
+    as_by_hand(Run::new(cargo)).env("CARGO_TARGET_DIR", cache.target()).dir(root())
+}
+
+/// A tool of cargo's in this version, built from its package on first use.
+///
+/// # Errors
+/// When it does not compile, or cannot be fetched.
+pub fn tool(cache: &Cache, name: &str, version: &str) -> Result<PathBuf> {
+    let folder = cache.tools(&format!("{name}-{version}"));
+    let tool = folder.join("bin").join(name);
+    if !tool.exists() {
+        let exactly = format!("={version}");
+        // Its own target folder goes with it: nothing of it is used again.
+        let install = ["install", name, "--version", &exactly, "--locked", "--debug", "--quiet", "--root"];
+        step(&format!("{name}: building from its package, on first use only"), || {
+            cargo(cache).args(install).arg(&folder).quiet()
+        })?;
+    }
+    Ok(tool)
+}
+
+/// What is run as if a person had called it, and not a program that cargo runs.
+pub fn as_by_hand(run: Run) -> Run {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     let ours = names.filter(|name| ABOUT_US.iter().any(|about| name.starts_with(about)));
     ours.fold(run, |run, name| run.without_env(&name))

@@ -4,7 +4,7 @@
 use super::{Arch, Source, binary};
 use crate::cache::Cache;
 use crate::compile;
-use crate::run::{Run, step};
+use crate::run::Run;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ const FOLDER: &str = "/berth";
 
 /// The bill of the program for an architecture: every crate that is compiled into it or builds it.
 pub fn of_binary(cache: &Cache, source: &Source, arch: Arch) -> Result<Value> {
-    let tool = tool(cache)?;
+    let tool = compile::tool(cache, "cargo-cyclonedx", CYCLONEDX)?;
     let scratch = std::env::temp_dir().join(format!("berth-sbom-{}-{}", std::process::id(), arch.name()));
     let made = exported(&scratch).and_then(|()| {
         Run::new(&tool)
@@ -44,20 +44,6 @@ fn exported(scratch: &Path) -> Result<()> {
     let git = Run::new("git").dir(compile::root()).args(["archive", "--format=tar", "--output"]).arg(&archive);
     git.arg("HEAD").quiet()?;
     Run::new("tar").arg("-xf").arg(&archive).arg("-C").arg(scratch).quiet()
-}
-
-fn tool(cache: &Cache) -> Result<PathBuf> {
-    let folder = cache.tools(&format!("cargo-cyclonedx-{CYCLONEDX}"));
-    let tool = folder.join("bin").join("cargo-cyclonedx");
-    if !tool.exists() {
-        step("cargo-cyclonedx: building from its package, on first use only", || {
-            let version = format!("={CYCLONEDX}");
-            let install =
-                ["install", "cargo-cyclonedx", "--version", &version, "--locked", "--debug", "--quiet", "--root"];
-            compile::cargo(cache).args(install).arg(&folder).quiet()
-        })?;
-    }
-    Ok(tool)
 }
 
 /// The bill of an image: the packages whose records it has, and the program with its crates where it has that.

@@ -4,6 +4,8 @@
 
 pub mod condition;
 pub mod duration;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod policy;
 pub mod reason;
 pub mod session;

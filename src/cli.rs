@@ -10,6 +10,8 @@ mod doctor;
 mod end;
 mod end_all;
 mod exit;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod history;
 mod keepalive;
 mod launch;

@@ -6,6 +6,8 @@ pub mod cache;
 pub mod census;
 pub mod dial;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod health;
 pub mod lease;
 pub mod memory;

@@ -12,6 +12,8 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod controller;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod install;
 pub mod let_go;
 pub mod metrics;

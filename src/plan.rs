@@ -5,6 +5,8 @@
 pub mod activity;
 pub mod admission;
 pub mod deadline;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod instance;
 pub mod name;
 pub mod phase;

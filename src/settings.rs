@@ -1,6 +1,8 @@
 //! The operator's settings: flags and environment variables over the configuration file over defaults. Owns which there
 //! are, and what is wrong with them; not what they do.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod traces;
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -138,6 +140,11 @@ impl Flags {
     /// When the file cannot be read, has an unknown key or a wrong value, or a namespace's name or a collector's URL is none.
     pub fn settle(self) -> anyhow::Result<Settings> {
         let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        self.over(file)
+    }
+
+    /// These flags over `file` over the defaults.
+    fn over(self, file: File) -> anyhow::Result<Settings> {
         // A variable that is set to nothing says nothing.
         let mut watch_namespaces = self.watch_namespaces.clone();
         watch_namespaces.retain(|name| !name.is_empty());
@@ -170,10 +177,12 @@ impl Flags {
 fn read(path: &Path) -> anyhow::Result<File> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
-    // A file with nothing in it, or with comments alone, sets nothing.
-    let parsed: Option<File> =
-        serde_saphyr::from_str(&text).with_context(|| format!("the configuration file {} is wrong", path.display()))?;
-    Ok(parsed.unwrap_or_default())
+    parse(&text).with_context(|| format!("the configuration file {} is wrong", path.display()))
+}
+
+/// A file with nothing in it, or with comments alone, sets nothing.
+fn parse(text: &str) -> Result<File, serde_saphyr::Error> {
+    Ok(serde_saphyr::from_str::<Option<File>>(text)?.unwrap_or_default())
 }
 
 /// Whether this is a label as RFC 1123 has it, which the names of namespaces are.

@@ -14,7 +14,7 @@ pub(crate) mod meta;
 mod path;
 mod read;
 mod selector;
-mod validate;
+pub(crate) mod validate;
 pub(crate) mod verbs;
 mod watch;
 

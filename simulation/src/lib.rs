@@ -48,6 +48,8 @@ pub mod apiserver;
 pub mod clock;
 pub mod collector;
 pub mod dice;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod host;
 pub mod kubelet;
 pub mod scheduler;

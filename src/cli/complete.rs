@@ -65,19 +65,19 @@ enum Named {
 
 /// A command line that is being typed.
 #[derive(Debug)]
-struct Asking {
+pub(super) struct Asking {
     wanted: Wanted,
     /// What stands before the candidate in the same word, such as `--output=`.
-    before: String,
+    pub(super) before: String,
     /// The last word, as far as it is typed, without that.
-    begun: String,
+    pub(super) begun: String,
     /// The names that stand there already.
     typed: Vec<String>,
     target: TargetFlags,
 }
 
 impl Asking {
-    fn of(words: &[String]) -> Self {
+    pub(super) fn of(words: &[String]) -> Self {
         // Built, the grammar knows what each argument takes.
         let mut root = Cli::command();
         root.build();

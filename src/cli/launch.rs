@@ -268,7 +268,7 @@ fn outcome(session: Option<&Session>) -> Option<Outcome> {
 
 /// The command that brings the session's port to this machine, and what to open then. Nothing for a machine that
 /// exists: it is reached as it always was.
-fn forward(session: &Session, flags: &str) -> Option<(String, String)> {
+pub(super) fn forward(session: &Session, flags: &str) -> Option<(String, String)> {
     let status = session.status.as_ref()?;
     let pod = &status.instance.as_ref()?.pod;
     let (scheme, rest) = status.url.as_deref()?.split_once("://")?;

@@ -103,7 +103,7 @@ impl Target {
     }
 }
 
-fn pasted(flags: &TargetFlags, namespace: &str) -> String {
+pub(super) fn pasted(flags: &TargetFlags, namespace: &str) -> String {
     let mut words = vec!["--namespace".to_owned(), quoted(namespace)];
     if let Some(context) = &flags.context {
         words.extend(["--context".to_owned(), quoted(context)]);

@@ -3,6 +3,9 @@
 //! counted on this process's monotonic clock from the moment it last saw the lease change, so that clocks may
 //! disagree.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 

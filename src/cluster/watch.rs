@@ -1,6 +1,9 @@
 //! One watch per kind for the whole process. An event first enters its cache, then names the objects that must
 //! be looked at again. Owns that mapping; not what is done when they are looked at.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::{Arc, OnceLock};

@@ -11,6 +11,7 @@ mod compile;
 mod demo;
 mod docs;
 mod faults;
+mod fuzz;
 mod generate;
 mod images;
 mod install;
@@ -36,6 +37,7 @@ use std::process::ExitCode;
   cargo xtask cluster down                    everything gone but the caches
   cargo xtask images load                     images built if need be, and brought to the node
   cargo xtask docs                            every command of the documentation
+  cargo xtask fuzz sessions                   what libFuzzer finds of one target
   cargo xtask test                            everything that a change must pass
 
 Caches and the cluster's state live under $BERTH_CACHE (default: $XDG_CACHE_HOME/berth or ~/.cache/berth)."
@@ -63,6 +65,8 @@ enum Command {
     Generate,
     /// Run every command of the documentation, and compare what it prints with what the pages show
     Docs(docs::Args),
+    /// Run the fuzz targets: everything that reads what others wrote
+    Fuzz(fuzz::Args),
     /// Make what a release hands out: binaries, images, chart, CRDs, bills of materials, checksums
     Release(release::Args),
     /// Run everything that a change must pass, as CI does
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Command::Faults(args) => faults::main(&args),
         Command::Generate => generate::run().map(|()| ExitCode::SUCCESS),
         Command::Docs(args) => docs::main(&args),
+        Command::Fuzz(args) => fuzz::main(&args),
         Command::Release(args) => release::main(&args),
         Command::Test(args) => test::main(&args),
     };

@@ -6,6 +6,7 @@ use crate::chart;
 use crate::cluster;
 use crate::compile;
 use crate::docs;
+use crate::fuzz;
 use crate::monitoring;
 use crate::planted;
 use crate::release;
@@ -41,6 +42,9 @@ pub struct Args {
 /// The version of cargo-deny, built from its package on first use.
 const DENY: &str = "0.20.2";
 
+/// For how many seconds each fuzz target is run.
+const FUZZED_FOR: u32 = 4;
+
 /// How many seeds of the simulation a change must pass.
 const SEEDS: &str = "2000";
 
@@ -65,7 +69,7 @@ struct Runner {
 }
 
 const STEPS: &[Step] = &[
-    Step { name: "format", about: "rustfmt", cluster: false, run: |c| c.cargo(["fmt", "--all", "--check"]) },
+    Step { name: "format", about: "rustfmt", cluster: false, run: format },
     Step { name: "clippy", about: "lints, as errors", cluster: false, run: clippy },
     Step { name: "deny", about: "licences, sources, bans, advisories", cluster: false, run: deny },
     // All targets in one command keep every core busy; later steps find them built.
@@ -76,6 +80,7 @@ const STEPS: &[Step] = &[
         run: |c| c.cargo(["build", "--locked", "--all-targets"]),
     },
     Step { name: "unit", about: "unit and property tests, walls, generated files", cluster: false, run: unit },
+    Step { name: "fuzz", about: "fuzz targets, from what is kept of each on", cluster: false, run: fuzz },
     Step {
         name: "chart",
         about: "the chart, its alerts, and the GitOps checks",
@@ -214,6 +219,11 @@ fn conclude(report: &[(&'static str, Duration, Result<Outcome>)]) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+fn format(runner: &Runner) -> Result<Outcome> {
+    runner.cargo(["fmt", "--all", "--check"])?;
+    runner.cargo(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
+}
+
 fn clippy(runner: &Runner) -> Result<Outcome> {
     runner.cargo(["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"])
 }
@@ -239,29 +249,25 @@ fn conformance(runner: &Runner) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// By libFuzzer where it can be built; else what is kept, by the same bodies.
+fn fuzz(runner: &Runner) -> Result<Outcome> {
+    match fuzz::missing() {
+        Some(missing) => {
+            runner.cargo(["test", "--quiet", "--lib", "fuzzing::"])?;
+            Ok(Outcome::Skipped(format!("only what is kept was tried: {missing}")))
+        }
+        None => fuzz::check(&runner.cache, FUZZED_FOR).map(|()| Outcome::Passed),
+    }
+}
+
 /// Licences, sources and bans always; advisories where their database can be fetched.
 fn deny(runner: &Runner) -> Result<Outcome> {
-    let folder = runner.cache.tools(&format!("cargo-deny-{DENY}"));
-    let deny = folder.join("bin").join("cargo-deny");
-    if !deny.exists() {
-        let version = format!("={DENY}");
-        let root = folder.as_os_str();
-        // Its own target folder goes with it: nothing of it is used again.
-        runner.cargo([
-            OsStr::new("install"),
-            "cargo-deny".as_ref(),
-            "--version".as_ref(),
-            version.as_ref(),
-            "--locked".as_ref(),
-            "--debug".as_ref(),
-            "--quiet".as_ref(),
-            "--root".as_ref(),
-            root,
-        ])?;
-    }
+    let deny = compile::tool(&runner.cache, "cargo-deny", DENY)?;
     let root = compile::root();
     let deny = || Run::new(&deny).dir(&root);
     runner.run(deny().args(["check", "bans", "licenses", "sources"]))?;
+    let fuzz = ["--config", "deny.toml", "--manifest-path", "fuzz/Cargo.toml", "check", "bans", "licenses", "sources"];
+    runner.run(deny().args(fuzz))?;
     if !deny().args(["fetch", "db"]).succeeds() {
         return Ok(Outcome::Skipped("advisories: their database cannot be fetched from here".to_owned()));
     }

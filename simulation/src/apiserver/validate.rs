@@ -90,6 +90,17 @@ fn metadata(call: &Call, object: &mut Value) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// An object of a kind of ours as its definition takes it in, in place of the one that stands.
+///
+/// # Errors
+/// When it may not be: with all causes.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn admitted(schema: &Value, mut object: Value, stands: Option<&Value>) -> Result<Value, Vec<Cause>> {
+    schema::complete(schema, &mut object);
+    let causes = schema::check(schema, &object, stands);
+    if causes.is_empty() { Ok(object) } else { Err(causes) }
+}
+
 /// Checks a new object.
 ///
 /// # Errors

@@ -229,8 +229,10 @@ impl Fate {
         if operator != FIRST {
             return After::Deliver;
         }
-        // Some time after an older list was taken the operator is started on it.
-        let (recorded, due) = (state.recorded, |at: u32| number.is_some_and(|number| number >= at + 2));
+        // Some time after an older list was taken the operator is started on it. A short past may lack a pod that was just
+        // made, a longer one a pod that a status names.
+        let past = |at: u32| if at.is_multiple_of(2) { 2 } else { 4 };
+        let (recorded, due) = (state.recorded, |at: u32| number.is_some_and(|number| number >= at + past(at)));
         if recorded.is_some_and(due) && !state.restarted {
             state.restarted = true;
             return After::Kill;

@@ -80,6 +80,9 @@ struct Cli {
     jobs: usize,
 }
 
+/// For how long no namespace may have gone before those that are left count as held.
+const HELD: Duration = Duration::from_secs(120);
+
 /// What each workload comes to, and asks for, without faults.
 type References = BTreeMap<Workload, (Picture, Shape)>;
 
@@ -243,7 +246,7 @@ async fn side_by_side(world: &World, jobs: usize, plans: Vec<Plan>, references: 
 /// Waits until the namespaces of this run are gone: nothing of Berth's may hold one.
 async fn namespaces_go(world: &World) -> Result<()> {
     let path = format!("/api/v1/namespaces?labelSelector=berth-faults%3D{}", world.run);
-    let until = Instant::now() + Duration::from_secs(180);
+    let (mut fewest, mut since) = (usize::MAX, Instant::now());
     loop {
         let list = stage::send(&world.client, Method::GET, &path, &Value::Null).await?;
         let left: Vec<&Value> =
@@ -251,7 +254,10 @@ async fn namespaces_go(world: &World) -> Result<()> {
         if left.is_empty() {
             return Ok(());
         }
-        if Instant::now() > until {
+        // Many go by and by; one that is held stays.
+        if left.len() < fewest {
+            (fewest, since) = (left.len(), Instant::now());
+        } else if since.elapsed() > HELD {
             bail!("these namespaces do not go: {left:?}");
         }
         sleep(Duration::from_millis(500)).await;

@@ -112,7 +112,7 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
             if let Some(pod) = delete(cluster, &pods, &pod, &params).await? {
                 cluster.stores.pods.own(pod);
             }
-            cluster.memory.forget_session(&session.uid().unwrap_or_default());
+            cluster.memory.released(&session.uid().unwrap_or_default());
             Ok(session)
         }
         Step::DeleteSession => {

@@ -151,6 +151,16 @@ impl Memory {
         }
     }
 
+    /// The instance of a session was released: all is forgotten about it but that looks at the session failed, or one that
+    /// goes on failing after each release would be taken again at once, for ever.
+    pub fn released(&self, uid: &str) {
+        let mut sessions = lock(&self.sessions);
+        let failed_looks = sessions.remove(uid).map_or(0, |known| known.failed_looks);
+        if failed_looks > 0 {
+            sessions.insert(uid.to_owned(), OfSession { failed_looks, ..OfSession::default() });
+        }
+    }
+
     /// Forgets a session that has ended or gone.
     pub fn forget_session(&self, uid: &str) {
         lock(&self.sessions).remove(uid);
@@ -237,6 +247,20 @@ mod tests {
         assert_eq!(memory.session_failed("b"), LOOKS.first);
         memory.session_succeeded("a");
         assert_eq!(memory.session_failed("a"), LOOKS.first);
+    }
+
+    #[test]
+    fn a_delay_grows_also_where_each_look_begins_with_a_release() {
+        let memory = Memory::default();
+        memory.promise("a");
+        let delays: Vec<Duration> = (0..3)
+            .map(|_| {
+                memory.released("a");
+                memory.session_failed("a")
+            })
+            .collect();
+        assert_eq!(delays, [LOOKS.first, LOOKS.first * 2, LOOKS.first * 4]);
+        assert!(!memory.is_promised("a"));
     }
 
     #[test]

@@ -2,16 +2,14 @@
 //! order; when it loses the lease the process exits, and is started anew by Kubernetes.
 
 use anyhow::Context as _;
-use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinError;
-use tower::util::MapRequestLayer;
 
 use crate::admin;
 use crate::clock::Clock;
-use crate::cluster::{Cluster, patience};
+use crate::cluster::{Cluster, connection};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::settings::Settings;
@@ -60,17 +58,10 @@ async fn until_told(operator: Operator, settings: Settings) -> anyhow::Result<()
 /// # Errors
 /// When there is no cluster, or its credentials cannot be used.
 pub async fn connect(metrics: &Metrics) -> anyhow::Result<Client> {
-    let mut config =
-        Config::infer().await.context("no cluster: set KUBECONFIG, or run in a pod with a service account")?;
-    // The library would repeat any request for minutes, below the check of the lease; we repeat by deciding anew.
-    config.default_retry = false;
+    let config = Config::infer().await.context("no cluster: set KUBECONFIG, or run in a pod with a service account")?;
     let metrics = metrics.clone();
-    let counting = MapRequestLayer::new(move |request: http::Request<_>| {
-        metrics.request(request.method(), request.uri());
-        request
-    });
-    let builder = ClientBuilder::try_from(config).context("cannot set up the connection to the API server")?;
-    Ok(builder.with_layer(&patience::layer()).with_layer(&counting).build())
+    connection::client(&config, move |method, uri| metrics.request(method, uri))
+        .context("cannot set up the connection to the API server")
 }
 
 /// Serves health and metrics; returns when one of them cannot be served any more.

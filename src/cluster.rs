@@ -4,6 +4,7 @@
 pub mod apply;
 pub mod cache;
 pub mod census;
+pub mod connection;
 pub mod dial;
 pub mod error;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -32,7 +32,7 @@ impl Access {
     /// When there is no cluster, or when it does not let us.
     pub async fn prepare() -> Result<Self> {
         let config = Config::infer().await.context("no cluster: set KUBECONFIG")?;
-        let admin = Client::try_from(config.clone())?;
+        let admin = connect(&config)?;
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         apply(&Api::<Namespace>::all(admin.clone()), NAMESPACE, &namespace).await?;
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME}});
@@ -52,8 +52,13 @@ impl Access {
         let token = given.status.context("a token request is answered by a token")?.token;
         let mut config = config;
         config.auth_info = kube::config::AuthInfo { token: Some(token.into()), ..Default::default() };
-        Ok(Self { admin, load: Client::try_from(config)? })
+        Ok(Self { admin, load: connect(&config)? })
     }
+}
+
+/// As the operator connects, so that the way is the same on both sides of a ratio.
+fn connect(config: &Config) -> Result<Client> {
+    berth::cluster::connection::client(config, |_, _| {})
 }
 
 /// Makes the object what it should be, whoever made it before.

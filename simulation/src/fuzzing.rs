@@ -5,6 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use arbitrary::{Error, Result, Unstructured};
+use berth::api::duration::MAX_HOURS;
 use berth::api::time::Instant;
 use berth::api::{Session, SessionPolicy, Workspace};
 use berth::plan::policy::{PolicySource, Rules};
@@ -185,8 +186,12 @@ fn sound(policy: &SessionPolicy) {
     let rules = Rules::of("p", &policy.spec);
     assert!(rules.is_ok(), "{:?} is admitted and cannot be read: {rules:?}", policy.spec);
     let Ok(rules) = rules else { return };
-    assert!(rules.idle_after <= rules.warn_after && rules.warn_after < rules.disconnect_after, "{rules:?}");
-    assert!(rules.warn_before < rules.max_duration, "{rules:?}");
+    // At the very longest there is no room for a notice.
+    let longest = TimeDelta::hours(MAX_HOURS);
+    let leaves_room = |notice: TimeDelta, end: TimeDelta| notice < end || end == longest;
+    assert!(rules.idle_after <= rules.warn_after, "{rules:?}");
+    assert!(leaves_room(rules.warn_after, rules.disconnect_after), "{rules:?}");
+    assert!(leaves_room(rules.warn_before, rules.max_duration), "{rules:?}");
     let wished = rules.clone().with_wish(Some(TimeDelta::seconds(3)));
     assert!(wished.idle_after <= wished.warn_after && wished.warn_after < wished.disconnect_after, "{wished:?}");
 }

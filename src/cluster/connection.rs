@@ -17,7 +17,7 @@ use super::patience;
 ///
 /// The library's own client repeats requests for minutes, below the check of the lease: here nothing is repeated, and
 /// whoever asked decides anew. And it lets TCP hold back the second packet of a request until the first was acknowledged
-/// (Nagle's algorithm), which takes a receiver up to 40 ms: each write with a body that is not small was so much later.
+/// (Nagle's algorithm), for which a receiver may take 40 ms.
 ///
 /// # Errors
 /// When the credentials cannot be used, or a proxy is configured.

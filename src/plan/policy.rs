@@ -3,7 +3,7 @@
 
 use chrono::TimeDelta;
 
-use crate::api::duration::{Duration, ParseError};
+use crate::api::duration::{Duration, MAX_HOURS, ParseError};
 use crate::api::policy::SessionPolicySpec;
 use crate::api::session::PolicyInForce;
 use crate::api::time::{Instant, ceil_second};
@@ -61,6 +61,8 @@ const START_TIMEOUT: TimeDelta = TimeDelta::minutes(5);
 const QUEUE_TIMEOUT: TimeDelta = TimeDelta::hours(1);
 const ALERT_AFTER: TimeDelta = TimeDelta::hours(4);
 const KEEP_FOR: TimeDelta = TimeDelta::hours(24);
+/// What follows from a written value is no longer than what could be written: a status that held it would be refused.
+const LONGEST: TimeDelta = TimeDelta::hours(MAX_HOURS);
 
 impl Rules {
     /// The values that hold where a namespace has no policy at all.
@@ -92,7 +94,7 @@ impl Rules {
         let (idle_after, warn_after, disconnect_after) =
             fit_idle(read(&idle.after)?, read(&idle.warn_after)?, read(&idle.disconnect_after)?);
         let max_duration = read(&spec.max_duration)?
-            .or(read(&spec.warn_before)?.map(|warning| MAX_DURATION.max(warning * 2)))
+            .or(read(&spec.warn_before)?.map(|warning| MAX_DURATION.max(warning * 2).min(LONGEST)))
             .unwrap_or(MAX_DURATION);
         let keep_for = spec.history.as_ref().map_or(Ok(None), |history| read(&history.keep_for))?;
         Ok(Self {
@@ -144,7 +146,8 @@ fn fit_idle(
 ) -> (TimeDelta, TimeDelta, TimeDelta) {
     let floor = idle.max(warn).unwrap_or_default();
     let notice = DISCONNECT_AFTER - WARN_AFTER;
-    let disconnect = disconnect.unwrap_or(if floor < DISCONNECT_AFTER { DISCONNECT_AFTER } else { floor + notice });
+    let after_all = if floor < DISCONNECT_AFTER { DISCONNECT_AFTER } else { (floor + notice).min(LONGEST) };
+    let disconnect = disconnect.unwrap_or(after_all);
     let warn = warn.unwrap_or_else(|| {
         let default = if WARN_AFTER < disconnect { WARN_AFTER } else { disconnect / 3 };
         default.max(idle.unwrap_or_default())
@@ -337,6 +340,22 @@ mod tests {
             let spec = SessionPolicySpec { idle: Some(idle), ..SessionPolicySpec::default() };
             let force = InForce::succeed(None, Rules::of("p", &spec).unwrap(), None, None, DateTime::UNIX_EPOCH);
             assert!(InForce::from_wire(&force.to_wire()).is_ok(), "{disconnect}");
+        }
+    }
+
+    #[test]
+    fn what_follows_from_the_longest_values_can_be_written_too() {
+        for spec in [
+            serde_json::json!({"idle": {"warnAfter": "8760h"}}),
+            serde_json::json!({"idle": {"after": "8759h50m"}}),
+            serde_json::json!({"warnBefore": "8760h"}),
+        ] {
+            let read: SessionPolicySpec = serde_json::from_value(spec.clone()).unwrap();
+            let force = InForce::succeed(None, Rules::of("p", &read).unwrap(), None, None, DateTime::UNIX_EPOCH);
+            assert_eq!(InForce::from_wire(&force.to_wire()).map(|back| back.to_wire()), Ok(force.to_wire()), "{spec}");
+            let rules = force.rules;
+            assert!(rules.idle_after <= rules.warn_after && rules.warn_after <= rules.disconnect_after, "{spec}");
+            assert!(rules.warn_before <= rules.max_duration, "{spec}");
         }
     }
 

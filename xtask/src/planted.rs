@@ -4,7 +4,7 @@
 use crate::cache::Cache;
 use crate::compile;
 use crate::run::{Run, step};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// How many seeds trials have for each bug.
 const SEEDS: &str = "60";
@@ -18,6 +18,9 @@ const MISSED: &str = "NOT FOUND";
 /// Bugs that trials cannot find, and the unit tests that do.
 const BY_UNIT_TESTS: [(&str, &str); 2] =
     [("OlderWins", "cluster::cache::"), ("ListForgetsNothing", "cluster::cache::")];
+
+/// The bug that takes a process which is stopped between two of its own lines, and the fault plan that does that.
+const BY_PLAN: (&str, &str) = ("FormerLeaderWrites", "race/stopped/4");
 
 /// Finds all of them.
 ///
@@ -33,7 +36,7 @@ pub fn check(cache: &Cache) -> Result<()> {
         bail!("trials do not find what they should: {missed}");
     }
     let left: Vec<&str> = found.lines().filter_map(|line| line.strip_suffix(LEFT)).collect();
-    let known = |bug: &&str| BY_UNIT_TESTS.iter().any(|(known, _)| known == bug);
+    let known = |bug: &&str| BY_UNIT_TESTS.iter().chain([&BY_PLAN]).any(|(known, _)| known == bug);
     if let Some(unknown) = left.iter().find(|bug| !known(bug)) {
         bail!("trials leave {unknown} to another suite, and none has it");
     }
@@ -47,6 +50,29 @@ pub fn check(cache: &Cache) -> Result<()> {
             }
             Ok(())
         })?;
+    }
+    let (bug, plan) = BY_PLAN;
+    step(&format!("planted: {bug}"), || by_plan(cache, bug, plan))
+}
+
+/// Runs a fault plan with a planted operator, without the bug and with it.
+fn by_plan(cache: &Cache, bug: &str, plan: &str) -> Result<()> {
+    compile::cargo(cache)
+        .args(["build", "--quiet", "--locked", "--features", "berth/planted", "--bin", "berth"])
+        .quiet()?;
+    // The next build without bugs takes its place.
+    let operator = cache.target().join("berth-planted");
+    std::fs::copy(cache.target().join("debug").join("berth"), &operator)
+        .context("the planted operator is not there")?;
+    let play = || {
+        let run = Run::new(std::env::current_exe()?).args(["faults", "--plan", plan, "--operator"]).arg(&operator);
+        anyhow::Ok(run.without_env("BERTH_PLANTED"))
+    };
+    if !play()?.succeeds() {
+        bail!("the plan {plan} fails without a bug");
+    }
+    if play()?.env("BERTH_PLANTED", bug).succeeds() {
+        bail!("the plan {plan} does not find {bug}");
     }
     Ok(())
 }

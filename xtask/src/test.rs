@@ -100,12 +100,6 @@ const STEPS: &[Step] = &[
         run: |c| c.cargo(["run", "--quiet", "--locked", "--bin", "simulate", "--", "--seeds", SEEDS]),
     },
     Step {
-        name: "planted",
-        about: "broken variants of the operator, each found by its suite",
-        cluster: false,
-        run: |c| planted::check(&c.cache).map(|()| Outcome::Passed),
-    },
-    Step {
         name: "teardown",
         about: "`cluster down` leaves nothing, also after kill -9",
         cluster: true,
@@ -141,6 +135,12 @@ const STEPS: &[Step] = &[
         about: "fault plans against the operator on a real API server",
         cluster: true,
         run: |c| c.xtask(&["faults"]),
+    },
+    Step {
+        name: "planted",
+        about: "broken variants of the operator, each found by its suite",
+        cluster: true,
+        run: |c| planted::check(&c.cache).map(|()| Outcome::Passed),
     },
     Step {
         name: "monitoring",

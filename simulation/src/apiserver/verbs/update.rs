@@ -135,9 +135,12 @@ fn store(state: &mut State, call: &Call, stands: &Arc<Value>, wanted: Value) -> 
         let generation = number(stands, "/metadata/generation").unwrap_or_default();
         set(&mut object, "generation", json!(generation + 1));
     }
-    // A claim is stored in another form than it was made in: its first update is a write, whatever it says.
+    // Stored in another form than it was made in, a claim, or an object without the status that its definition gives to
+    // whoever reads it: its first update is a write, whatever it says.
     let revision = text(stands, "/metadata/resourceVersion").parse().unwrap_or_default();
-    let is_rewritten = call.kind.kind == "PersistentVolumeClaim" && state.store.made(revision);
+    let schema = call.kind.schema.as_ref();
+    let gains_status = schema.is_some_and(|schema| schema["properties"]["status"].get("default").is_some());
+    let is_rewritten = (call.kind.kind == "PersistentVolumeClaim" || gains_status) && state.store.made(revision);
     if object == **stands && !is_rewritten {
         return Ok((200, outgoing(call, stands)));
     }

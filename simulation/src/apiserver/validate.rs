@@ -121,7 +121,9 @@ pub(super) fn created(call: &Call, object: &Value) -> Result<(), Refusal> {
 pub(super) fn updated(call: &Call, stands: &Value, object: &Value, sent: &Value) -> Result<(), Refusal> {
     let mut causes = builtin::metadata(call, object);
     let going = text(sent, "/deletionTimestamp");
-    if !going.is_empty() && !is_going(stands) {
+    // What a pod's status is sent with is not looked at for this.
+    let overlooked = call.kind.kind == "Pod" && call.subresource == "status";
+    if !going.is_empty() && !is_going(stands) && !overlooked {
         let message = format!("Invalid value: {going:?}: field is immutable");
         causes.push(Cause { reason: "FieldValueInvalid", field: "metadata.deletionTimestamp".to_owned(), message });
     }

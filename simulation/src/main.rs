@@ -43,6 +43,9 @@ struct Cli {
     jobs: Option<usize>,
 }
 
+/// This program, also after a build has put another in its place.
+const THIS: &str = "/proc/self/exe";
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     #[cfg(feature = "planted")]
@@ -75,7 +78,6 @@ fn alone(seed: u64, brief: bool) -> ExitCode {
 
 /// Many seeds, each in a process of its own: what a runtime does by chance follows from how many were there before it.
 fn many(cli: &Cli) -> ExitCode {
-    let Ok(this) = std::env::current_exe() else { return ExitCode::from(2) };
     let jobs = cli.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
     let end = cli.from.saturating_add(cli.seeds);
     let (next, done) = (AtomicU64::new(cli.from), AtomicU64::new(0));
@@ -87,7 +89,7 @@ fn many(cli: &Cli) -> ExitCode {
             if seed >= end {
                 return;
             }
-            let output = Command::new(&this).args(["--brief", "--seed", &seed.to_string()]).output();
+            let output = Command::new(THIS).args(["--brief", "--seed", &seed.to_string()]).output();
             let words = match output {
                 Ok(output) if output.status.success() => None,
                 Ok(output) => Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()),
@@ -135,7 +137,6 @@ mod planted {
 
     /// Runs seeds with each bug until one is broken; all bugs have to be found.
     pub fn all(cli: &Cli) -> ExitCode {
-        let Ok(this) = std::env::current_exe() else { return ExitCode::from(2) };
         let next = AtomicU64::new(0);
         let missed = AtomicU64::new(0);
         let jobs = cli.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
@@ -150,7 +151,7 @@ mod planted {
                 let found = (cli.from..cli.from.saturating_add(cli.seeds)).find_map(|seed| {
                     let name = format!("{bug:?}");
                     let words = ["--brief", "--seed", &seed.to_string()].map(str::to_owned);
-                    let output = Command::new(&this).args(words).env("BERTH_PLANTED", name).output().ok()?;
+                    let output = Command::new(THIS).args(words).env("BERTH_PLANTED", name).output().ok()?;
                     let text = String::from_utf8_lossy(&output.stdout).into_owned();
                     let first = text.lines().find(|line| line.contains("broken: "))?.trim().to_owned();
                     Some((seed, first))

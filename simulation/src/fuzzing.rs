@@ -8,6 +8,7 @@ use arbitrary::{Error, Result, Unstructured};
 use berth::api::duration::MAX_HOURS;
 use berth::api::time::Instant;
 use berth::api::{Session, SessionPolicy, Workspace};
+use berth::cluster::apply;
 use berth::plan::policy::{PolicySource, Rules};
 use berth::plan::{session, workspace};
 use chrono::{DateTime, TimeDelta};
@@ -27,7 +28,8 @@ pub const TARGETS: [Target; 1] = [("schemas", schemas)];
 /// Texts that somebody may mean something by.
 ///
 /// Times that leave the years of four digits, once they are read as UTC or a deadline is counted from them, are left out:
-/// the definition admits them in the fields of a status that the operator writes, and what it writes of them is refused.
+/// the definition admits them in fields that only the operator is to write, and refuses them once they are sent again, as
+/// the time of a condition is.
 const TEXTS: [&str; 26] = [
     "box",
     "ana@example.org",
@@ -72,28 +74,31 @@ fn admitted(bytes: &mut Unstructured<'_>) -> Result<()> {
     let policy = taken::<SessionPolicy>(bytes, "sessionpolicies.berth.dev", "SessionPolicy", "p")?;
     let workspace = taken::<Workspace>(bytes, "workspaces.berth.dev", "Workspace", "box")?;
     let policy = match policy {
-        Some(policy) => {
+        Some((policy, _)) => {
             sound(&policy);
             PolicySource::Found("p".to_owned(), Box::new(policy.spec))
         }
         None => PolicySource::BuiltIn,
     };
-    if let Some(workspace) = &workspace {
-        judged(workspace.clone(), policy.clone(), now);
+    if let Some((workspace, stands)) = &workspace {
+        judged(workspace.clone(), stands, policy.clone(), now);
     }
-    let Some(session) = taken::<Session>(bytes, "sessions.berth.dev", "Session", "mine")? else { return Ok(()) };
+    let workspace = workspace.map(|(workspace, _)| workspace);
+    let Some((session, stands)) = taken::<Session>(bytes, "sessions.berth.dev", "Session", "mine")? else {
+        return Ok(());
+    };
     let wish = session.spec.idle.as_ref().and_then(|idle| idle.disconnect_after.as_ref());
     assert!(wish.is_none_or(|wish| wish.delta().is_ok()), "{wish:?} is admitted and cannot be read");
-    lived(bytes, session, workspace, policy, now)
+    lived(bytes, (session, stands), workspace, policy, now)
 }
 
-/// An object of this kind as it was taken in, if it was.
+/// An object of this kind as it was taken in, if it was: as we read it, and as it stands.
 fn taken<K: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(
     bytes: &mut Unstructured<'_>,
     resource: &str,
     kind: &str,
     name: &str,
-) -> Result<Option<K>> {
+) -> Result<Option<(K, Value)>> {
     let schema = schema(resource)?;
     let mut object = json!({"apiVersion": "berth.dev/v1alpha1", "kind": kind});
     for part in ["spec", "status"] {
@@ -114,11 +119,12 @@ fn taken<K: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(
     assert!(read.is_ok(), "the definition admits what cannot be read: {:?}: {object}", read.err());
     let read = read.map_err(|_| Error::IncorrectFormat)?;
     let written = json!(read);
-    let again = validate::admitted(schema, written.clone(), Some(&object));
+    // As a new object: who changes one sends what differs, and not the whole.
+    let again = validate::admitted(schema, written.clone(), None);
     assert!(again.is_ok(), "what was admitted and read is refused when it is written: {again:?}: {written}");
     let again = again.ok().and_then(|again| serde_json::from_value::<K>(again).ok());
     assert_eq!(again.as_ref(), Some(&read), "it came back as another");
-    Ok(Some(read))
+    Ok(Some((read, object)))
 }
 
 fn schema(resource: &str) -> Result<&'static Value> {
@@ -197,22 +203,21 @@ fn sound(policy: &SessionPolicy) {
 }
 
 /// What is written about a Workspace is admitted.
-fn judged(workspace: Workspace, policy: PolicySource, now: Instant) {
+fn judged(workspace: Workspace, stands: &Value, policy: PolicySource, now: Instant) {
     let trial = workspace::Trial::Accepted;
     let world =
         workspace::World { workspace: Arc::new(workspace), holding: 1, waiting: 0, last_end: None, policy, trial };
     for step in workspace::decide(&world, now).steps {
         if let workspace::Step::Publish(status) = step {
-            let written = Workspace { status: Some(*status), ..Workspace::clone(&world.workspace) };
-            is_admitted("workspaces.berth.dev", &*world.workspace, &written);
+            written("workspaces.berth.dev", stands, json!(status));
         }
     }
 }
 
-/// What is written about a Session while it lives is admitted.
+/// What is written about a Session while it lives is admitted, and read again.
 fn lived(
     bytes: &mut Unstructured<'_>,
-    session: Session,
+    (session, mut stands): (Session, Value),
     workspace: Option<Workspace>,
     policy: PolicySource,
     mut now: Instant,
@@ -231,9 +236,16 @@ fn lived(
     for _ in 0..6 {
         for step in session::decide(&world, now).steps {
             if let session::Step::Publish(status) = step {
-                let written = Session { status: Some(*status), ..Session::clone(&world.session) };
-                is_admitted("sessions.berth.dev", &*world.session, &written);
-                world.session = Arc::new(written);
+                let before = world.session.status.clone().unwrap_or_default();
+                let changed = apply::changed_fields(&before, &status);
+                assert!(changed.is_ok(), "{status:?} cannot be written: {changed:?}");
+                let Some(object) = written("sessions.berth.dev", &stands, json!(changed.unwrap_or_default())) else {
+                    return Ok(());
+                };
+                let read = serde_json::from_value::<Session>(object.clone());
+                assert!(read.is_ok(), "what the operator wrote cannot be read: {read:?}: {object}");
+                world.session = Arc::new(read.map_err(|_| Error::IncorrectFormat)?);
+                stands = object;
             }
         }
         if bytes.is_empty() {
@@ -245,11 +257,13 @@ fn lived(
     Ok(())
 }
 
-fn is_admitted<K: Serialize>(resource: &str, stands: &K, written: &K) {
-    let Ok(schema) = schema(resource) else { return };
-    let (stands, written) = (json!(stands), json!(written));
-    let answer = validate::admitted(schema, written.clone(), Some(&stands));
-    assert!(answer.is_ok(), "the API server refuses what the operator writes: {answer:?}: {written}");
+/// What stands once this part of a status was merged into it, as the operator sends it.
+fn written(resource: &str, stands: &Value, status: Value) -> Option<Value> {
+    let mut wanted = stands.clone();
+    json_patch::merge(&mut wanted, &json!({"status": status}));
+    let answer = validate::admitted(schema(resource).ok()?, wanted.clone(), Some(stands));
+    assert!(answer.is_ok(), "the API server refuses what the operator writes: {answer:?}: {wanted}");
+    answer.ok()
 }
 
 #[cfg(test)]

@@ -180,7 +180,10 @@ async fn patch_session(
 }
 
 /// The operator's fields that differ, with an explicit null where one is gone, so that the observer's stay.
-fn changed_fields<T: Serialize>(before: &T, after: &T) -> Result<Map<String, Value>, CallError> {
+///
+/// # Errors
+/// When one of the two cannot be written as JSON.
+pub fn changed_fields<T: Serialize>(before: &T, after: &T) -> Result<Map<String, Value>, CallError> {
     let (before, after) = (to_value(before)?, to_value(after)?);
     let differs = |field: &&str| before.get(field) != after.get(field);
     let field = |name: &str| (name.to_owned(), difference(before.get(name), after.get(name)));

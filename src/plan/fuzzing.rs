@@ -8,7 +8,7 @@ pub mod worlds;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use crate::api::fuzzing::settles;
+use crate::api::fuzzing::{is_written_alike, settles};
 use crate::api::workspace::Template;
 use crate::api::{SESSION_UID_LABEL, Session, SessionStatus, Workspace};
 use crate::plan::instance::{self, Health};
@@ -66,7 +66,7 @@ fn around(template: &Template) -> Option<(Session, Workspace)> {
         "metadata": {"name": "box", "namespace": "n", "uid": "w"},
         "spec": {"type": "web", "access": {"protocol": "HTTP", "port": 80}, "template": template},
     });
-    Some((settles(&session)?, settles(&workspace)?))
+    Some((is_written_alike(&session)?, is_written_alike(&workspace)?))
 }
 
 /// What in a pod, as it is sent, reaches for the node or for a credential.
@@ -135,7 +135,7 @@ fn items(list: &Value) -> impl Iterator<Item = &Value> {
 /// When one of these does not hold.
 pub fn instances(data: &[u8]) {
     let Ok([pod, session]) = serde_json::from_slice::<[Value; 2]>(data) else { return };
-    let Some(pod) = settles::<Pod>(&pod) else { return };
+    let Some(pod) = is_written_alike::<Pod>(&pod) else { return };
     let health = instance::health(&pod);
     assert_eq!(health, instance::health(&pod));
     let words = match &health {
@@ -152,7 +152,7 @@ pub fn instances(data: &[u8]) {
     if let Some(url) = instance::url(&pod) {
         assert!(url.contains("://") && described.ip.is_some(), "{url}");
     }
-    let Some(session) = settles::<Session>(&session) else { return };
+    let Some(session) = is_written_alike::<Session>(&session) else { return };
     let of_it = session.metadata.uid.as_deref().unwrap_or_default();
     let controller = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
     let foreign = pod.metadata.owner_references.iter().flatten().all(|owner| owner.uid != of_it);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{DURATION, Move, Seen, choose};
-use crate::api::fuzzing::settles;
+use crate::api::fuzzing::is_written_alike;
 
 /// The one who chooses.
 const ME: &str = "me";
@@ -39,7 +39,7 @@ fn choices(bytes: &mut Unstructured<'_>) -> Result<()> {
 /// What is chosen about a lease with this `spec`, held by `holder` for `seconds`, `waited` after it was last seen to
 /// change, and around the time at which it runs out.
 fn chosen(spec: Value, holder: Option<&str>, seconds: Option<i32>, is_deleted: bool, waited: Duration) {
-    let lease = settles::<Lease>(&json!({"metadata": {"name": "berth"}, "spec": spec}));
+    let lease = is_written_alike::<Lease>(&json!({"metadata": {"name": "berth"}, "spec": spec}));
     assert!(lease.is_some(), "a lease is not read: {spec}");
     let since = Instant::now();
     let seen = Seen { lease: lease.unwrap_or_default(), since, deleted: is_deleted };

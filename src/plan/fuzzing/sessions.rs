@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::MOST;
 use super::worlds::{self, instant, start, word};
 use crate::api::condition::{self, Type};
-use crate::api::fuzzing::settles;
+use crate::api::fuzzing::{is_written_alike, settles};
 use crate::api::session::Phase;
 use crate::api::time::Instant;
 use crate::api::{Reason, SESSION_FINALIZER, SessionStatus, VELERO_EXCLUDE_LABEL};
@@ -156,7 +156,7 @@ impl Life {
             }
             Step::EnsureClaim(_) => {}
             Step::EnsurePod(made) => {
-                if let Some(mut pod) = settles::<Pod>(&made).filter(|_| pods.is_empty()) {
+                if let Some(mut pod) = is_written_alike::<Pod>(&made).filter(|_| pods.is_empty()) {
                     pod.metadata.uid = Some("made".to_owned());
                     pods.push(Arc::new(pod));
                 }

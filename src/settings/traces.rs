@@ -82,9 +82,10 @@ pub(super) fn settle(
 
 /// Where the collector at `base` takes traces; a URL that says so already stays as it is.
 fn at_path(base: &str) -> anyhow::Result<Uri> {
-    url(base)?;
+    // The path alone is looked at: a host may be called `v1`.
+    let has_path = url(base)?.path().trim_end_matches('/').ends_with(PATH);
     let base = base.trim().trim_end_matches('/');
-    if base.ends_with(PATH) { url(base) } else { url(&format!("{base}{PATH}")) }
+    if has_path { url(base) } else { url(&format!("{base}{PATH}")) }
 }
 
 fn url(text: &str) -> anyhow::Result<Uri> {
@@ -152,6 +153,7 @@ mod tests {
             ("", "{}", &standard[..], "http://whole:1/other"),
             ("", "{}", &standard[1..], "http://base:1/v1/traces"),
             ("http://[::1]:4318", "{}", &[], "http://[::1]:4318/v1/traces"),
+            ("http://v1/traces/", "{}", &[], "http://v1/traces/v1/traces"),
         ] {
             assert_eq!(settled(flag, text, environment), Ok(Some(wanted.to_owned())), "{flag} {text}");
         }

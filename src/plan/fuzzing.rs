@@ -89,6 +89,9 @@ fn reach(pod: &Value) -> Vec<String> {
         }
     }
     walls(&spec["securityContext"], &mut note);
+    // Of a pod alone: a container has no such field.
+    let mut sysctls = items(&spec["securityContext"]["sysctls"]);
+    note(sysctls.any(|sysctl| sysctl["name"] == "kernel.msgmax"), "sysctls");
     // The API server takes no pod that has ephemeral containers from its beginning.
     for container in ["containers", "initContainers"].iter().flat_map(|list| items(&spec[*list])) {
         let security = &container["securityContext"];
@@ -116,7 +119,6 @@ fn walls(security: &Value, note: &mut impl FnMut(bool, &str)) {
     for field in ["user", "role"] {
         note(security["seLinuxOptions"][field].as_str().is_some_and(|name| !name.is_empty()), "seLinuxOptions");
     }
-    note(items(&security["sysctls"]).any(|sysctl| sysctl["name"] == "kernel.msgmax"), "sysctls");
 }
 
 fn names_host(asked: &Value) -> bool {

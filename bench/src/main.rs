@@ -6,6 +6,7 @@
 mod access;
 mod figure;
 mod floor;
+mod follow;
 mod ground;
 mod ledger;
 mod load;

@@ -1,19 +1,17 @@
 //! Who watches what becomes of sessions: one watch for all of them. Owns when each thing was first seen, by a monotonic
 //! clock; latencies end here, at a watcher, as they do for people.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use futures::TryStreamExt;
 use kube::ResourceExt;
 use kube::api::{Api, Object};
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watched};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+
+use crate::follow::{Follow, Told};
 
 /// What the benchmark reads of a session; the rest is not decoded.
 pub type Session = Object<Empty, Status>;
@@ -54,16 +52,12 @@ impl Sight {
     }
 }
 
+type Sights = HashMap<String, watch::Sender<Sight>>;
+
 /// The watch, and what it has shown. It ends with its owner.
 pub struct Observer {
-    sights: Arc<Mutex<HashMap<String, watch::Sender<Sight>>>>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Observer {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    sights: Arc<Mutex<Sights>>,
+    _follow: Follow,
 }
 
 impl Observer {
@@ -72,58 +66,24 @@ impl Observer {
     /// # Errors
     /// When the watch does not begin.
     pub async fn start(api: Api<Session>) -> Result<Self> {
-        let sights: Arc<Mutex<HashMap<String, watch::Sender<Sight>>>> = Arc::default();
-        let (listed, mut is_listed) = watch::channel(false);
+        let sights: Arc<Mutex<Sights>> = Arc::default();
         let into = Arc::clone(&sights);
-        let task = tokio::spawn(async move {
-            let mut present = HashSet::new();
-            let mut events = std::pin::pin!(watched(api, watcher::Config::default()).default_backoff());
-            loop {
-                match events.try_next().await {
-                    Ok(Some(event)) => Self::take(&into, &mut present, event, &listed),
-                    Ok(None) => return,
-                    // The watch begins again by itself.
-                    Err(_) => {}
+        let follow = Follow::start(api, move |told| {
+            let now = Instant::now();
+            let mut sights = into.lock().unwrap_or_else(PoisonError::into_inner);
+            match told {
+                Told::Stands(session) => {
+                    sights.entry(session.name_any()).or_default().send_modify(|sight| see(sight, &session, now));
                 }
+                Told::Gone(name) => sights.entry(name).or_default().send_modify(|sight| {
+                    sight.gone.get_or_insert(now);
+                }),
             }
         });
-        let listing = is_listed.wait_for(|listed| *listed);
-        tokio::time::timeout(Duration::from_secs(30), listing).await.context("the sessions cannot be watched")??;
-        Ok(Self { sights, task })
+        Ok(Self { sights, _follow: follow.await.context("the sessions cannot be watched")? })
     }
 
-    fn take(
-        sights: &Mutex<HashMap<String, watch::Sender<Sight>>>,
-        present: &mut HashSet<String>,
-        event: Event<Session>,
-        listed: &watch::Sender<bool>,
-    ) {
-        let now = Instant::now();
-        let mut sights = sights.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut note = |name: String, note: &dyn Fn(&mut Sight)| {
-            sights.entry(name).or_default().send_modify(|sight| note(sight));
-        };
-        match event {
-            Event::Init => present.clear(),
-            Event::InitApply(session) => {
-                present.insert(session.name_any());
-                note(session.name_any(), &|sight| see(sight, &session, now));
-            }
-            Event::InitDone => {
-                // Of one that nobody has seen yet, its request may still be under way.
-                for (_, sight) in sights.iter().filter(|(name, _)| !present.contains(*name)) {
-                    if sight.borrow().begun.is_some() {
-                        sight.send_modify(|sight| vanish(sight, now));
-                    }
-                }
-                listed.send_replace(true);
-            }
-            Event::Apply(session) => note(session.name_any(), &|sight| see(sight, &session, now)),
-            Event::Delete(session) => note(session.name_any(), &|sight| vanish(sight, now)),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<Sight>>> {
+    fn lock(&self) -> MutexGuard<'_, Sights> {
         self.sights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -183,8 +143,4 @@ fn see(sight: &mut Sight, session: &Session, now: Instant) {
     if status.ended_at.is_some() {
         first(&mut sight.ended);
     }
-}
-
-fn vanish(sight: &mut Sight, now: Instant) {
-    sight.gone.get_or_insert(now);
 }

@@ -1,18 +1,15 @@
 //! Who watches the pods of a ground: which are ready, and whether a session ever has two. Both sides have one, so that
 //! what it costs is on both sides of each ratio.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watched};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+
+use crate::follow::{Follow, Told};
 
 /// What was seen of one pod.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +25,7 @@ pub struct Seen {
 /// The watch, and what it has shown. It ends with its owner.
 pub struct Pods {
     state: Arc<Mutex<State>>,
-    task: JoinHandle<()>,
+    _follow: Follow,
 }
 
 #[derive(Default)]
@@ -37,39 +34,22 @@ struct State {
     broken: Vec<String>,
 }
 
-impl Drop for Pods {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl Pods {
     /// Watches the pods of a namespace from now on.
     ///
     /// # Errors
     /// When the watch does not begin.
     pub async fn start(client: &Client, namespace: &str) -> Result<Arc<Self>> {
-        let api = Api::<Pod>::namespaced(client.clone(), namespace);
         let state: Arc<Mutex<State>> = Arc::default();
-        let (listed, mut is_listed) = watch::channel(false);
         let into = Arc::clone(&state);
-        let task = tokio::spawn(async move {
-            let mut present = HashSet::new();
-            let mut events = std::pin::pin!(watched(api, watcher::Config::default()).default_backoff());
-            loop {
-                match events.try_next().await {
-                    Ok(Some(event)) => {
-                        into.lock().unwrap_or_else(PoisonError::into_inner).take(event, &mut present, &listed);
-                    }
-                    Ok(None) => return,
-                    // The watch begins again by itself.
-                    Err(_) => {}
-                }
+        let follow = Follow::start(Api::<Pod>::namespaced(client.clone(), namespace), move |told| {
+            let mut state = into.lock().unwrap_or_else(PoisonError::into_inner);
+            match told {
+                Told::Stands(pod) => state.see(&pod),
+                Told::Gone(name) => state.pods.entry(name).or_default().send_modify(|seen| seen.gone = true),
             }
         });
-        let listing = is_listed.wait_for(|listed| *listed);
-        tokio::time::timeout(Duration::from_secs(30), listing).await.context("the pods cannot be watched")??;
-        Ok(Arc::new(Self { state, task }))
+        Ok(Arc::new(Self { state, _follow: follow.await.context("the pods cannot be watched")? }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -94,28 +74,6 @@ impl Pods {
 }
 
 impl State {
-    fn take(&mut self, event: Event<Pod>, present: &mut HashSet<String>, listed: &watch::Sender<bool>) {
-        match event {
-            Event::Init => present.clear(),
-            Event::InitApply(pod) => {
-                present.insert(pod.name_any());
-                self.see(&pod);
-            }
-            Event::InitDone => {
-                for (_, seen) in self.pods.iter().filter(|(name, _)| !present.contains(*name)) {
-                    if seen.borrow().owner.is_some() {
-                        seen.send_modify(|seen| seen.gone = true);
-                    }
-                }
-                listed.send_replace(true);
-            }
-            Event::Apply(pod) => self.see(&pod),
-            Event::Delete(pod) => {
-                self.pods.entry(pod.name_any()).or_default().send_modify(|seen| seen.gone = true);
-            }
-        }
-    }
-
     fn see(&mut self, pod: &Pod) {
         let name = pod.name_any();
         let owner = pod.owner_references().first().map(|owner| owner.uid.clone());

@@ -59,9 +59,7 @@ pub(super) fn decode(call: &Call, body: &Value) -> Result<Accepted, Refusal> {
     set_top(&mut object, "kind", json!(kind.kind));
     set_top(&mut object, "apiVersion", json!(kind.api_version()));
     defaults::complete(kind, &mut object);
-    if let Some(schema) = &kind.schema {
-        schema::complete(schema, &mut object);
-    }
+    complete(call, &mut object);
     if call.query.get("fieldValidation").is_some_and(|how| how == "Strict") {
         builtin::strict(body, &object)?;
     }

@@ -17,7 +17,9 @@ pub use calm::{gone, settled, writes_since};
 
 use crate::ApiServer;
 use crate::apiserver::log::Log;
+use crate::apiserver::meta::text;
 use crate::apiserver::store::{Change, Key};
+
 /// What happened: every version of every object, and what was asked and answered.
 pub struct History {
     /// Changes, the oldest first.
@@ -59,9 +61,6 @@ impl Broken {
         self.0
     }
 }
-fn text<'a>(object: &'a Value, path: &str) -> &'a str {
-    object.pointer(path).and_then(Value::as_str).unwrap_or_default()
-}
 
 fn time(object: &Value, path: &str) -> Option<DateTime<Utc>> {
     object.pointer(path)?.as_str()?.parse().ok()
@@ -81,8 +80,4 @@ fn session_of(pod: &Value) -> Option<&str> {
 fn is_admitted(session: &Value) -> bool {
     let conditions = session["status"]["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|it| it["type"] == "Admitted" && it["status"] == "True")
-}
-
-fn is_going(object: &Value) -> bool {
-    !text(object, "/metadata/deletionTimestamp").is_empty()
 }

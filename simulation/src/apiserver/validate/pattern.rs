@@ -9,9 +9,8 @@ use regex::Regex;
 pub(super) fn found(pattern: &str, text: &str) -> bool {
     static READ: OnceLock<Mutex<BTreeMap<String, Option<Regex>>>> = OnceLock::new();
     let mut read = READ.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = read.get(pattern) {
-        return known.as_ref().is_some_and(|known| known.is_match(text));
+    if !read.contains_key(pattern) {
+        read.insert(pattern.to_owned(), Regex::new(pattern).ok());
     }
-    let known = read.entry(pattern.to_owned()).or_insert(Regex::new(pattern).ok());
-    known.as_ref().is_some_and(|known| known.is_match(text))
+    read.get(pattern).and_then(Option::as_ref).is_some_and(|known| known.is_match(text))
 }

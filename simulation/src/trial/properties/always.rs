@@ -7,9 +7,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::faults::OPERATOR;
-use super::{Broken, History, has_ended, is_admitted, is_going, session_of, text};
+use super::{Broken, History, has_ended, is_admitted, session_of};
 use crate::Verb;
 use crate::apiserver::log::{Entry, Log};
+use crate::apiserver::meta::{is_going, text};
 use crate::apiserver::store::Change;
 
 /// How long a lease holds after its last renewal.
@@ -31,6 +32,7 @@ const ALLOWED: [(Verb, &str, &str); 13] = [
     (Verb::Create, "leases.coordination.k8s.io", ""),
     (Verb::Update, "leases.coordination.k8s.io", ""),
 ];
+
 /// A lease as it was last written.
 struct Held {
     by: String,

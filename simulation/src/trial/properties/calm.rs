@@ -9,8 +9,9 @@ use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::super::faults::OPERATOR;
-use super::{Broken, History, has_ended, is_going, session_of, text, time};
+use super::{Broken, History, has_ended, session_of, time};
 use crate::apiserver::log::Entry;
+use crate::apiserver::meta::{is_going, text};
 use crate::apiserver::store::{Change, Key};
 
 /// What must hold in the calm: everything is as it should be for what people want.

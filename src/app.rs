@@ -10,6 +10,7 @@ use tokio::task::JoinError;
 use crate::admin;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, connection};
+use crate::install::admission::policies;
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::settings::Settings;
@@ -28,8 +29,15 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
         Some(wanted) => Traces::start(wanted, &identity, metrics.clone())?,
         None => Traces::default(),
     };
+    let policies =
+        settings.admission_policies.as_deref().map(policies).transpose().context("the admission policies")?;
     let operator = Operator::new(client, Clock::system(), metrics, &identity, &namespace, watch_namespaces)
+        .with_hardening(settings.hardening.clone())
         .with_traces(traces.clone());
+    let operator = match policies {
+        Some(policies) => operator.guarded_by(policies),
+        None => operator,
+    };
     let outcome = until_told(operator, settings).await;
     // Once the lease is given up, or lost: nobody waits for a collector.
     traces.finish().await;

@@ -9,6 +9,7 @@ pub mod dial;
 pub mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod guard;
 pub mod health;
 pub mod lease;
 pub mod memory;
@@ -24,8 +25,10 @@ use kube::Client;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::plan::hardening::Hardening;
 use crate::traces::Traces;
 use cache::Stores;
+use guard::Guard;
 use health::WatchHealth;
 use lease::Leadership;
 use memory::Memory;
@@ -53,6 +56,10 @@ pub struct Cluster {
     pub metrics: Metrics,
     /// Where finished launches are handed over.
     pub traces: Traces,
+    /// Whether the admission policies stand.
+    pub guard: Guard,
+    /// What the installation says of every instance.
+    pub hardening: Arc<Hardening>,
     /// The time.
     pub clock: Clock,
 }

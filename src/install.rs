@@ -1,4 +1,7 @@
-//! The definitions of our kinds, from the types. Owns their form as files; the chart installs them with the operator.
+//! The definitions of our kinds, from the types, and the policies that guard them. Owns their form as files; the chart
+//! installs them with the operator.
+
+pub mod admission;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::CustomResourceExt;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use berth::install;
+use berth::install::{self, admission::Guarded};
 use berth::let_go::LetGo;
 use berth::settings::{Flags, LogFormat};
 use berth::{app, cli, let_go, plan, reference, telemetry};
@@ -48,6 +48,12 @@ enum Manifests {
         /// Write the files here instead of printing.
         #[arg(long)]
         dir: Option<PathBuf>,
+    },
+    /// The admission policies: who may launch what and for whom, who may end whose, who writes a status.
+    Admission {
+        /// What their names begin with; the operator's configuration says the same under admission.policies.
+        #[arg(long, default_value = "berth")]
+        prefix: String,
     },
 }
 
@@ -96,6 +102,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                     .with_context(|| format!("cannot write {}", path.display()))?;
             }
             Ok(())
+        }
+        Command::Manifests(Manifests::Admission { prefix }) => {
+            install::admission::policies(&prefix)?.iter().try_for_each(|Guarded { policy, binding }| {
+                print(&install::yaml(policy)?)?;
+                print(&install::yaml(binding)?)
+            })
         }
         Command::Docs(Docs::States) => print(&plan::phase::table()),
         Command::Docs(Docs::Reference) => print(&reference::page()),

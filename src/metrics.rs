@@ -124,6 +124,7 @@ pub struct Metrics {
     sessions: Family<Placed, Gauge>,
     workspaces: Family<Placed, Gauge>,
     stuck: Gauge,
+    unguarded: Gauge,
 }
 
 impl Default for Metrics {
@@ -147,6 +148,7 @@ impl Default for Metrics {
             sessions: Family::default(),
             workspaces: Family::default(),
             stuck: Gauge::default(),
+            unguarded: Gauge::default(),
         };
         metrics.register();
         metrics.begin_at_none();
@@ -186,11 +188,18 @@ impl Metrics {
         ours.register("sessions", "Sessions, ended ones that are kept included", self.sessions.clone());
         ours.register("workspaces", "Workspaces", self.workspaces.clone());
         ours.register("sessions_stuck_terminating", "Sessions that do not go though deleted", self.stuck.clone());
+        let about = "Whether nobody is launched, since the admission policies do not stand as installed";
+        ours.register("admission_unguarded", about, self.unguarded.clone());
         let about = "From the creation of a Session until it could be used";
         ours.register("session_start_duration_seconds", about, self.start_seconds.clone());
         ours.register("session_duration_seconds", "From a Session's start to its end", self.life_seconds.clone());
         ours.register("session_terminations", "Ends of Sessions, by the reason", self.ends.clone());
         ours.register("trace_spans", "Spans of traces, by what became of them", self.spans.clone());
+    }
+
+    /// Whether the admission policies stand as installed.
+    pub fn guarded(&self, guarded: bool) {
+        self.unguarded.set(i64::from(!guarded));
     }
 
     /// A look at an object by this controller has begun.

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::clock::Clock;
 use crate::cluster::cache::Stores;
 use crate::cluster::error::CALL_TIMEOUT;
+use crate::cluster::guard::{self, Guard};
 use crate::cluster::health::WatchHealth;
 use crate::cluster::lease::Contender;
 use crate::cluster::memory::Memory;
@@ -19,7 +20,9 @@ use crate::cluster::publish::Publisher;
 use crate::cluster::watch::Queues;
 use crate::cluster::{self, Cluster};
 use crate::controller;
+use crate::install::admission::Guarded;
 use crate::metrics::Metrics;
+use crate::plan::hardening::Hardening;
 use crate::traces::Traces;
 
 /// The name of the leader lease.
@@ -54,6 +57,8 @@ impl Operator {
             health: WatchHealth::default(),
             metrics,
             traces: Traces::default(),
+            guard: Guard::default(),
+            hardening: Arc::default(),
             clock,
         };
         Self { cluster, contender, watch_namespaces }
@@ -63,6 +68,20 @@ impl Operator {
     #[must_use]
     pub fn with_traces(mut self, traces: Traces) -> Self {
         self.cluster.traces = traces;
+        self
+    }
+
+    /// With what the installation says of every instance.
+    #[must_use]
+    pub fn with_hardening(mut self, hardening: Hardening) -> Self {
+        self.cluster.hardening = Arc::new(hardening);
+        self
+    }
+
+    /// Launching only while these admission policies stand.
+    #[must_use]
+    pub fn guarded_by(mut self, policies: Vec<Guarded>) -> Self {
+        self.cluster.guard = Guard::of(policies);
         self
     }
 
@@ -88,7 +107,12 @@ impl Operator {
         let publisher = cluster.publisher.clone();
         let requests = cluster.queues.open();
         let mut watching = AbortOnDropHandle::new(tokio::spawn(cluster::watch::run(cluster.clone(), watch_namespaces)));
-        let mut work = AbortOnDropHandle::new(tokio::spawn(controller::run(cluster, requests, stop.clone())));
+        let _guarding = AbortOnDropHandle::new(tokio::spawn(guard::run(cluster.clone())));
+        let told_to_stop = stop.clone();
+        let mut work = AbortOnDropHandle::new(tokio::spawn(async move {
+            cluster.guard.looked_at().await;
+            controller::run(cluster, requests, told_to_stop).await;
+        }));
         tokio::select! {
             // First: the loop, too, ends when told.
             biased;

@@ -7,6 +7,7 @@ pub mod admission;
 pub mod deadline;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod hardening;
 pub mod instance;
 pub mod name;
 pub mod phase;

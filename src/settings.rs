@@ -3,6 +3,7 @@
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod instances;
 pub mod traces;
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -12,6 +13,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use crate::plan::hardening::Hardening;
 use traces::TraceSettings;
 
 /// What `berth operator` is told on the command line and by the environment. What it is not told is in the file.
@@ -69,6 +71,14 @@ struct File {
     health: Listen,
     metrics: Listen,
     traces: traces::File,
+    instances: instances::File,
+    admission: Admission,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Admission {
+    policies: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -125,6 +135,11 @@ pub struct Settings {
     pub metrics_address: SocketAddr,
     /// Where traces are sent, if anywhere.
     pub traces: Option<TraceSettings>,
+    /// What the names of the admission policies begin with that must stand before anybody is launched; none where nobody
+    /// installed any.
+    pub admission_policies: Option<String>,
+    /// What every instance has, whatever its template says.
+    pub hardening: Hardening,
     /// Where the activity of sessions is read from.
     pub activity_source: ActivitySource,
     /// How log lines are written.
@@ -167,6 +182,8 @@ impl Flags {
             health_address: self.health_address.or(file.health.address).unwrap_or_else(|| any(8081)),
             metrics_address: self.metrics_address.or(file.metrics.address).unwrap_or_else(|| any(8080)),
             traces: traces::settle(self.traces_endpoint, file.traces, |name| std::env::var(name).ok())?,
+            admission_policies: file.admission.policies.filter(|prefix| !prefix.is_empty()),
+            hardening: instances::settle(file.instances)?,
             activity_source: self.activity_source.or(file.activity.source).unwrap_or_default(),
             log_format: self.log_format.or(file.log.format).unwrap_or_default(),
             log: self.log.or(file.log.filter).unwrap_or_else(|| "info".to_owned()),
@@ -241,6 +258,11 @@ mod tests {
             ("logg: {}", "logg"),
             ("log: {format: xml}", "xml"),
             ("health: {address: nowhere}", "address"),
+            ("instances: {runtimeClass: gvisor}", "runtimeClass"),
+            ("instances: {limits: {memory: lots}}", "instances.limits.memory is `lots`"),
+            ("instances: {requests: {memory: 8Gi}}", "instances.requests.memory"),
+            ("instances: {priorityClassName: system-node-critical}", "system-node-critical"),
+            ("admission: {policy: berth}", "policy"),
             ("watchNamespaces: [Upper]", "`Upper` is no namespace's name"),
             ("log: [", "is wrong"),
         ] {

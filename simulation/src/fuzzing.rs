@@ -205,8 +205,15 @@ fn sound(policy: &SessionPolicy) {
 /// What is written about a Workspace is admitted.
 fn judged(workspace: Workspace, stands: &Value, policy: PolicySource, now: Instant) {
     let trial = workspace::Trial::Accepted;
-    let world =
-        workspace::World { workspace: Arc::new(workspace), holding: 1, waiting: 0, last_end: None, policy, trial };
+    let world = workspace::World {
+        workspace: Arc::new(workspace),
+        holding: 1,
+        waiting: 0,
+        last_end: None,
+        policy,
+        trial,
+        hardening: Arc::default(),
+    };
     for step in workspace::decide(&world, now).steps {
         if let workspace::Step::Publish(status) = step {
             written("workspaces.berth.dev", stands, json!(status));
@@ -232,6 +239,8 @@ fn lived(
         instance_gone: false,
         volume_holder: None,
         attempt: session::Attempt::None,
+        unguarded: None,
+        hardening: Arc::default(),
     };
     for _ in 0..6 {
         for step in session::decide(&world, now).steps {

@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::time::Instant;
+use super::time::{Instant, own_time};
 
 /// The condition is met when this observation of the object is true.
 ///
@@ -25,6 +25,7 @@ pub struct Condition {
     /// A sentence for people.
     pub message: String,
     /// When the status last changed.
+    #[schemars(schema_with = "own_time")]
     pub last_transition_time: Instant,
     /// The generation of the spec that was looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,7 @@ use super::condition::Condition;
 use super::duration::Duration;
 use super::reason::Reason;
 use super::text::{Email, Line, Paragraph, UserId};
-use super::time::written_time;
+use super::time::{own_time_or_none, written_time};
 use super::workspace::ObjectRef;
 
 /// One person's use of one workspace.
@@ -175,21 +175,26 @@ pub struct SessionStatus {
     pub message: Option<String>,
     /// When the launch was accepted: the creation of the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "own_time_or_none")]
     pub started_at: Option<DateTime<Utc>>,
     /// When it became usable; this counts as its first activity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "own_time_or_none")]
     pub ready_at: Option<DateTime<Utc>>,
     /// While Idle: the time of the last activity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "own_time_or_none")]
     pub idle_since: Option<DateTime<Utc>>,
     /// The nearest deadline, unless something happens before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "own_time_or_none")]
     pub disconnect_at: Option<DateTime<Utc>>,
     /// What the nearest deadline is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disconnect_reason: Option<Reason>,
     /// When it ended; while this is absent the session is live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "own_time_or_none")]
     pub ended_at: Option<DateTime<Utc>>,
     /// How long it lasted, written once, at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -302,9 +307,11 @@ pub struct PolicyInForce {
     pub keep_for: Duration,
     /// After an edit of the policy: the session is not disconnected for idleness before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "own_time_or_none")]
     pub idle_not_before: Option<DateTime<Utc>>,
     /// After an edit of the policy: the session does not reach its maximum duration before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "own_time_or_none")]
     pub max_duration_not_before: Option<DateTime<Utc>>,
 }
 

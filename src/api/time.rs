@@ -19,6 +19,20 @@ pub fn written_time(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The schema of a time that the operator alone writes. The format `date-time` by itself would take offsets that no
+/// time has, such as `x5Z`, from whoever else may write a status.
+pub fn own_time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "date-time", "pattern": OWN_TIME })
+}
+
+/// The same, for a field that may be absent.
+pub fn own_time_or_none(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "nullable": true, "format": "date-time", "pattern": OWN_TIME })
+}
+
+const OWN_TIME: &str =
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[-+]([01][0-9]|2[0-3]):[0-5][0-9])$";
+
 /// An instant, UTC.
 pub type Instant = DateTime<Utc>;
 

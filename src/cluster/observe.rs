@@ -152,6 +152,8 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         volume_holder: evidence.volume_holder.clone(),
         workspace_unread: evidence.workspace_unread.clone(),
         attempt: cluster.memory.attempt(&uid),
+        unguarded: cluster.guard.trouble(),
+        hardening: Arc::clone(&cluster.hardening),
         workspace,
         session,
     }
@@ -234,6 +236,7 @@ pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::Wor
         waiting: live.len() - admitted,
         last_end: ended.into_iter().filter_map(end).max_by_key(|end| end.at),
         policy: policy(cluster, Some(&workspace)),
+        hardening: Arc::clone(&cluster.hardening),
         trial: cluster.memory.trial(&workspace.uid().unwrap_or_default(), workspace.metadata.generation),
         workspace,
     }

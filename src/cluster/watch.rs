@@ -332,6 +332,14 @@ fn pod_changed(cluster: &Cluster, change: Change<'_, Pod>) {
     }
 }
 
+/// All sessions that wait are to be looked at again.
+pub fn waiting_everywhere(cluster: &Cluster) {
+    let is_waiting = |session: &Session| waits(session.status.as_ref().and_then(|status| status.phase));
+    for session in cluster.stores.sessions.reader().state_filter(is_waiting) {
+        cluster.queues.session(&session);
+    }
+}
+
 /// The live sessions of a Workspace whose phase is one of those that are `concerned`.
 fn live_sessions_of(cluster: &Cluster, namespace: &str, workspace: &str, concerned: fn(Option<Phase>) -> bool) {
     for session in cluster.stores.sessions.under(&workspace_key(namespace, workspace)) {

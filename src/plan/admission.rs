@@ -34,6 +34,8 @@ pub fn is_aside(conditions: &[Condition]) -> bool {
 /// Why a session waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Blocker {
+    /// The admission policies do not stand: nobody could say who launches.
+    Unguarded(String),
     /// There is no such Workspace.
     WorkspaceNotFound(String),
     /// The Workspace stands and cannot be read, for this reason.
@@ -60,6 +62,7 @@ impl Blocker {
     /// One word for programs: the reason of the condition `Admitted`.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Unguarded(_) => "AdmissionPolicyMissing",
             Self::WorkspaceNotFound(_) => "WorkspaceNotFound",
             Self::WorkspaceUnreadable(..) => "WorkspaceUnreadable",
             Self::PolicyNotFound(_) | Self::PolicyGone(_) => "PolicyNotFound",
@@ -80,6 +83,7 @@ impl Blocker {
     /// What stands in the way, for people.
     pub fn cause(&self) -> String {
         match self {
+            Self::Unguarded(why) => format!("Berth's admission policies: {why}"),
             Self::WorkspaceNotFound(name) => format!("Workspace {name}: it does not exist in this namespace"),
             Self::WorkspaceUnreadable(name, why) => format!("Workspace {name}: {why}"),
             Self::PolicyNotFound(name) => {
@@ -101,7 +105,8 @@ impl Blocker {
     /// Whether somebody should look, or waiting is all there is to do.
     pub fn severity(&self) -> Severity {
         match self {
-            Self::WorkspaceNotFound(_)
+            Self::Unguarded(_)
+            | Self::WorkspaceNotFound(_)
             | Self::WorkspaceUnreadable(..)
             | Self::PolicyNotFound(_)
             | Self::PolicyGone(_)

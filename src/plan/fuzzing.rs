@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::api::fuzzing::{is_written_alike, settles};
 use crate::api::workspace::Template;
 use crate::api::{SESSION_UID_LABEL, Session, SessionStatus, Workspace};
+use crate::plan::hardening::Hardening;
 use crate::plan::instance::{self, Health};
 use crate::plan::{pod, shorten, template, trace};
 
@@ -25,17 +26,18 @@ pub const MOST: usize = 1024;
 pub fn templates(data: &[u8]) {
     let Ok(value) = serde_json::from_slice::<Value>(data) else { return };
     let Some(read) = settles::<Template>(&value) else { return };
-    let checked = template::check(&read);
-    assert_eq!(checked, template::check(&read), "another answer at the second time");
+    let hardening = Hardening::default();
+    let checked = template::check(&read, &hardening);
+    assert_eq!(checked, template::check(&read, &hardening), "another answer at the second time");
     let around = around(&read);
     assert!(around.is_some(), "a template that was read cannot be read in its Workspace");
     let Some((session, workspace)) = around else { return };
-    let made = pod::for_session(&session, &workspace, &read);
+    let made = pod::for_session(&session, &workspace, &read, &hardening);
     match checked {
         Ok(()) => {
             assert_eq!(reach(&made), Vec::<String>::new(), "{made}");
             // What the API server is asked about is what will be made, but for names.
-            let asked = pod::for_dry_run(&workspace, &read);
+            let asked = pod::for_dry_run(&workspace, &read, &hardening);
             assert!(asked.iter().all(|object| reach(object).is_empty()), "{asked:?}");
             assert_eq!(asked.iter().map(kind).filter(|kind| *kind == "Pod").count(), 1);
         }
@@ -98,6 +100,14 @@ fn reach(pod: &Value) -> Vec<String> {
         walls(security, &mut note);
         note(security["privileged"] == true, "privileged");
         note(security["allowPrivilegeEscalation"] == true, "allowPrivilegeEscalation");
+        if spec["os"]["name"] != "windows" {
+            let says = |field: &str| !security[field].is_null() || !spec["securityContext"][field].is_null();
+            note(!says("seccompProfile"), "no seccompProfile");
+            note(security["allowPrivilegeEscalation"] != false, "allowPrivilegeEscalation unwritten");
+            note(!items(&security["capabilities"]["drop"]).any(|name| name == "ALL"), "capabilities kept");
+        }
+        let is_unwritten = |name: &str| security[name].is_null() && spec["securityContext"][name].is_null();
+        note(is_unwritten("runAsNonRoot"), "no runAsNonRoot");
         note(security["procMount"].as_str().is_some_and(|mount| mount != "Default"), "procMount");
         note(items(&security["capabilities"]["add"]).any(|added| added != "NET_BIND_SERVICE"), "capabilities");
         note(items(&container["ports"]).any(|port| port["hostPort"].as_i64().unwrap_or_default() != 0), "hostPort");
@@ -113,6 +123,7 @@ fn reach(pod: &Value) -> Vec<String> {
 }
 
 fn walls(security: &Value, note: &mut impl FnMut(bool, &str)) {
+    note(security["runAsNonRoot"] == false || security["runAsUser"] == 0, "root");
     note(security["seccompProfile"]["type"] == "Unconfined", "seccompProfile");
     note(security["appArmorProfile"]["type"] == "Unconfined", "appArmorProfile");
     note(security["windowsOptions"]["hostProcess"] == true, "hostProcess");

@@ -1,4 +1,4 @@
-//! The pod that a session is given: the template as it is written, with what Berth must have on top. Built as
+//! The pod that a session is given: the template as `hardening` merges it, with what Berth must have on top. Built as
 //! JSON, so that fields of a newer Kubernetes pass through untouched.
 
 use k8s_openapi::api::core::v1::Pod;
@@ -10,11 +10,12 @@ use crate::api::{
     ACCESS_ANNOTATION, GROUP, MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_UID_LABEL, Session,
     USER_ANNOTATION, VERSION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
 };
+use crate::plan::hardening::Hardening;
 use crate::plan::name;
 use crate::plan::volume::{self, Owner};
 
 /// The pod for `session` by the template of `workspace`.
-pub fn for_session(session: &Session, workspace: &Workspace, template: &Template) -> Value {
+pub fn for_session(session: &Session, workspace: &Workspace, template: &Template, hardening: &Hardening) -> Value {
     let uid = session.uid().unwrap_or_default();
     let namespace = session.namespace().unwrap_or_default();
     let workspace_name = workspace.name_any();
@@ -25,7 +26,7 @@ pub fn for_session(session: &Session, workspace: &Workspace, template: &Template
         workspace_uid: &workspace_uid,
         user: session.spec.user.id.as_str(),
     };
-    let mut pod = from_template(template, owner);
+    let mut pod = from_template(template, owner, hardening);
     pod["metadata"]["name"] = json!(name::pod(&session.name_any(), &uid));
     pod["metadata"]["labels"][SESSION_UID_LABEL] = json!(uid);
     pod["metadata"]["annotations"][SESSION_ANNOTATION] = json!(session.name_any());
@@ -36,13 +37,13 @@ pub fn for_session(session: &Session, workspace: &Workspace, template: &Template
 
 /// What the API server is asked about, whether it would accept what the template makes: the claims that are kept,
 /// and the pod.
-pub fn for_dry_run(workspace: &Workspace, template: &Template) -> Vec<Value> {
+pub fn for_dry_run(workspace: &Workspace, template: &Template, hardening: &Hardening) -> Vec<Value> {
     let namespace = workspace.namespace().unwrap_or_default();
     let workspace_name = workspace.name_any();
     let workspace_uid = workspace.uid().unwrap_or_default();
     let owner =
         Owner { namespace: &namespace, workspace: &workspace_name, workspace_uid: &workspace_uid, user: "dry-run" };
-    let mut pod = from_template(template, owner);
+    let mut pod = from_template(template, owner, hardening);
     pod["metadata"]["name"] = json!(name::pod(&workspace_name, &workspace_uid));
     template.volume_claims.iter().filter_map(|claim| volume::retained(claim, owner)).chain([pod]).collect()
 }
@@ -66,7 +67,7 @@ pub fn owner_references(session: &Session) -> Value {
     }])
 }
 
-fn from_template(template: &Template, owner: Owner<'_>) -> Value {
+fn from_template(template: &Template, owner: Owner<'_>, hardening: &Hardening) -> Value {
     let meta = template.metadata.clone().unwrap_or_default();
     let mut labels = meta.labels;
     labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
@@ -78,15 +79,13 @@ fn from_template(template: &Template, owner: Owner<'_>) -> Value {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": { "namespace": owner.namespace, "labels": labels, "annotations": annotations },
-        "spec": spec(template, owner),
+        "spec": spec(template, owner, hardening),
     })
 }
 
-/// The template's PodSpec with the volumes of its claims and with what no template may change.
-fn spec(template: &Template, owner: Owner<'_>) -> Map<String, Value> {
-    let mut spec = template.spec.clone();
-    spec.insert("automountServiceAccountToken".to_owned(), json!(false));
-    spec.insert("enableServiceLinks".to_owned(), json!(false));
+/// The template's PodSpec as every instance has it here, with the volumes of its claims.
+fn spec(template: &Template, owner: Owner<'_>, hardening: &Hardening) -> Map<String, Value> {
+    let mut spec = hardening.merged(&template.spec);
     let claims = template.volume_claims.iter().map(|claim| volume::in_pod(claim, owner));
     let mut volumes = spec.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default();
     volumes.extend(claims);

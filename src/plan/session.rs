@@ -22,6 +22,7 @@ use crate::api::{Session, SessionStatus, Workspace};
 use crate::plan::activity::{self, Seen};
 use crate::plan::admission::{self, Blocker, Candidate, Rival};
 use crate::plan::deadline::{self, Deadline};
+use crate::plan::hardening::Hardening;
 use crate::plan::instance::{self, Health};
 use crate::plan::phase::{self, Event, Next};
 use crate::plan::policy::{InForce, PolicySource, Rules};
@@ -49,6 +50,10 @@ pub struct World {
     pub volume_holder: Option<String>,
     /// What became of the last attempt to make or reach the instance.
     pub attempt: Attempt,
+    /// Why nobody may be launched at all, if so: the admission policies do not stand.
+    pub unguarded: Option<String>,
+    /// What the installation says of every instance.
+    pub hardening: Arc<Hardening>,
 }
 
 /// What became of the last attempt to make or reach the instance.
@@ -264,6 +269,9 @@ fn pending(world: &World, view: &View, now: Instant) -> Plan<Step> {
 /// Whether the session may launch now. The list is in the order in which people can do something about it.
 fn admit(world: &World, view: &View) -> Result<(Arc<Workspace>, InForce), Blocker> {
     let name = || world.session.spec.workspace_ref.name.to_string();
+    if let Some(why) = &world.unguarded {
+        return Err(Blocker::Unguarded(why.clone()));
+    }
     let workspace = world.workspace.clone().filter(|workspace| workspace.metadata.deletion_timestamp.is_none());
     let workspace = workspace.ok_or_else(|| match &world.workspace_unread {
         Some(why) => Blocker::WorkspaceUnreadable(name(), why.clone()),
@@ -273,7 +281,7 @@ fn admit(world: &World, view: &View) -> Result<(Arc<Workspace>, InForce), Blocke
         return Err(trouble.clone());
     }
     let force = view.force.clone().ok_or_else(|| Blocker::WorkspaceNotFound(name()))?;
-    sound_template(&workspace)?;
+    sound_template(&workspace, &world.hardening)?;
     if workspace.spec.maintenance {
         return Err(Blocker::Maintenance);
     }
@@ -292,9 +300,9 @@ fn admit(world: &World, view: &View) -> Result<(Arc<Workspace>, InForce), Blocke
 
 /// Whether the template, as it is written now, may be launched: by our own rules, and by the API server's word. A
 /// launch waits for that, which comes at once: one that it refuses would fail for good.
-fn sound_template(workspace: &Workspace) -> Result<(), Blocker> {
+fn sound_template(workspace: &Workspace, hardening: &Hardening) -> Result<(), Blocker> {
     let Some(template) = &workspace.spec.template else { return Ok(()) };
-    template::check(template).map_err(Blocker::TemplateInvalid)?;
+    template::check(template, hardening).map_err(Blocker::TemplateInvalid)?;
     let conditions = workspace.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let said = condition::find(conditions, Type::TemplateValid)
         .filter(|valid| valid.observed_generation == workspace.metadata.generation)
@@ -309,7 +317,7 @@ fn sound_template(workspace: &Workspace) -> Result<(), Blocker> {
 fn launch(world: &World, view: &View, workspace: &Workspace, force: &InForce, now: Instant) -> Plan<Step> {
     let mut steps = publish(view, status::admitted(world, view, workspace, force, now));
     steps.extend(mark(&world.session, true));
-    steps.extend(provision(&world.session, workspace));
+    steps.extend(provision(&world.session, workspace, &world.hardening));
     Plan { steps, notes: Vec::new(), wake: Some(now + force.rules.start_timeout) }
 }
 
@@ -331,13 +339,17 @@ fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
         _ => None,
     };
     // The template may have been edited since the slot was given.
-    let unsound = world.workspace.as_deref().and_then(|workspace| sound_template(workspace).err());
+    let unsound = world.workspace.as_deref().and_then(|workspace| sound_template(workspace, &world.hardening).err());
     let blocker = unsound.filter(|_| view.instance.is_none());
     let mut steps = publish(view, status::still_starting(world, view, blocker.as_ref(), now));
     steps.extend(mark(&world.session, true));
     if view.instance.is_none() && retry.is_none() && blocker.is_none() {
         steps.extend(
-            world.workspace.as_deref().map(|workspace| provision(&world.session, workspace)).unwrap_or_default(),
+            world
+                .workspace
+                .as_deref()
+                .map(|workspace| provision(&world.session, workspace, &world.hardening))
+                .unwrap_or_default(),
         );
     }
     steps.extend(restamp(world));

@@ -1,52 +1,38 @@
 //! Whether what a Workspace's template makes may run: the checks that need no API server. Each refusal names
-//! the field, the rule and the mend. What only the API server knows is asked of it by a dry run.
+//! the field, the rule and the mend. Owns Berth's own rules; those of the Pod Security Standard are in `restricted`. What
+//! only the API server knows is asked of it by a dry run.
 
-use k8s_openapi::api::core::v1::{
-    AppArmorProfile, Capabilities, Container, HTTPGetAction, LifecycleHandler, PodSecurityContext, PodSpec, Probe,
-    SELinuxOptions, SeccompProfile, SecurityContext, TCPSocketAction, WindowsSecurityContextOptions,
-};
+mod restricted;
+
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::api::workspace::{Retention, Template};
+use crate::plan::hardening::Hardening;
 use crate::plan::shorten;
 
 /// Prefix of the label and annotation keys that are the operator's own.
 const RESERVED: &str = "berth.dev/";
 
-/// The capabilities that a container may add.
-const ALLOWED_CAPABILITIES: [&str; 1] = ["NET_BIND_SERVICE"];
-
 /// What a projected volume may hold. A list of what is allowed, since a newer Kubernetes adds further kinds of
 /// credentials.
 const PROJECTED_SOURCES: [&str; 4] = ["secret", "configMap", "downwardAPI", "clusterTrustBundle"];
 
-/// The types of SELinux under which a container is still confined, after the Pod Security Standards' baseline.
-const SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
-
-/// The kernel settings that a pod may change: those that Kubernetes counts as safe, for they end at its own walls.
-const SAFE_SYSCTLS: [&str; 10] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_syncookies",
-];
-
-/// What is wrong with `template`, or nothing. The text is for people and names the fields.
+/// What is wrong with what `template` makes in this installation, or nothing. The text is for people and names the fields.
 ///
 /// # Errors
 /// All problems of the template in one sentence each.
-pub fn check(template: &Template) -> Result<(), String> {
+pub fn check(template: &Template, hardening: &Hardening) -> Result<(), String> {
     let mut problems = metadata_problems(template);
     problems.extend(projected_problems(&template.spec));
-    match serde_json::from_value::<PodSpec>(Value::Object(template.spec.clone())) {
-        Ok(spec) => problems.extend(spec_problems(&spec, template)),
+    problems.extend(hardening.contradictions(&template.spec));
+    let merged = hardening.merged(&template.spec);
+    match serde_json::from_value::<PodSpec>(Value::Object(merged.clone())) {
+        Ok(spec) => {
+            problems.extend(own_problems(&spec, template));
+            problems.extend(restricted::violations(&spec, &merged));
+        }
         Err(error) => problems.push(
             unreadable(&template.spec).unwrap_or_else(|| format!("spec.template.spec is not a PodSpec: {error}")),
         ),
@@ -65,6 +51,7 @@ fn metadata_problems(template: &Template) -> Vec<String> {
         meta.labels.keys().map(|key| ("labels", key)).chain(meta.annotations.keys().map(|key| ("annotations", key)));
     keys.filter(|(_, key)| key.starts_with(RESERVED))
         .map(|(field, key)| format!("spec.template.metadata.{field}[{key}] is reserved: use another key"))
+        .chain(meta.annotations.iter().filter_map(|(key, value)| restricted::annotation_problem(key, value)))
         .collect()
 }
 
@@ -85,7 +72,7 @@ fn projected_problems(spec: &Map<String, Value>) -> Vec<String> {
     problems
 }
 
-fn spec_problems(spec: &PodSpec, template: &Template) -> Vec<String> {
+fn own_problems(spec: &PodSpec, template: &Template) -> Vec<String> {
     let mut problems = Vec::new();
     let mut refuse = |wrong: bool, text: &str| {
         if wrong {
@@ -93,11 +80,8 @@ fn spec_problems(spec: &PodSpec, template: &Template) -> Vec<String> {
         }
     };
     refuse(spec.containers.is_empty(), "spec.template.spec.containers is empty: write at least one container");
-    refuse(spec.host_network == Some(true), "spec.template.spec.hostNetwork is not allowed: remove it");
-    refuse(spec.host_pid == Some(true), "spec.template.spec.hostPID is not allowed: remove it");
-    refuse(spec.host_ipc == Some(true), "spec.template.spec.hostIPC is not allowed: remove it");
     refuse(
-        spec.automount_service_account_token == Some(true),
+        template.spec.get("automountServiceAccountToken").is_some_and(|mounts| mounts == true),
         "spec.template.spec.automountServiceAccountToken is not allowed: an instance gets no token; remove it",
     );
     refuse(spec.node_name.is_some(), "spec.template.spec.nodeName is not allowed: use nodeSelector or affinity");
@@ -108,82 +92,23 @@ fn spec_problems(spec: &PodSpec, template: &Template) -> Vec<String> {
     for volume in spec.volumes.iter().flatten() {
         let name = &volume.name;
         refuse(
-            volume.host_path.is_some(),
-            &format!(
-                "spec.template.spec.volumes[{name}].hostPath is not allowed: use emptyDir or spec.template.volumeClaims"
-            ),
-        );
-        refuse(
             template.volume_claims.iter().any(|claim| claim.name.as_str() == name),
             &format!(
                 "spec.template.spec.volumes[{name}] and spec.template.volumeClaims[{name}] have the same name: rename one"
             ),
         );
     }
-    problems.extend(spec.security_context.as_ref().map(pod_security_problems).unwrap_or_default());
-    for container in spec.init_containers.iter().flatten() {
-        problems.extend(container_problems("initContainers", container));
-    }
-    for container in &spec.containers {
-        problems.extend(container_problems("containers", container));
+    for (list, containers) in
+        [("initContainers", spec.init_containers.as_deref().unwrap_or_default()), ("containers", &spec.containers)]
+    {
+        for container in containers {
+            refuse(
+                container.image.as_deref().is_none_or(str::is_empty),
+                &format!("spec.template.spec.{list}[{}].image is missing: name the image to run", container.name),
+            );
+        }
     }
     problems
-}
-
-/// The same as for a container, for those that say nothing of their own; and what only a pod has.
-fn pod_security_problems(security: &PodSecurityContext) -> Vec<String> {
-    let at = "spec.template.spec";
-    let unsafe_sysctls =
-        security.sysctls.iter().flatten().filter(|sysctl| !SAFE_SYSCTLS.contains(&sysctl.name.as_str()));
-    let mut problems = Walls {
-        seccomp: security.seccomp_profile.as_ref(),
-        app_armor: security.app_armor_profile.as_ref(),
-        se_linux: security.se_linux_options.as_ref(),
-        windows: security.windows_options.as_ref(),
-    }
-    .problems(at);
-    problems.extend(
-        unsafe_sysctls.map(|sysctl| format!("{at}.securityContext.sysctls[{}] is not allowed: remove it", sysctl.name)),
-    );
-    problems
-}
-
-/// What a pod and a container say alike of the walls around them.
-struct Walls<'a> {
-    seccomp: Option<&'a SeccompProfile>,
-    app_armor: Option<&'a AppArmorProfile>,
-    se_linux: Option<&'a SELinuxOptions>,
-    windows: Option<&'a WindowsSecurityContextOptions>,
-}
-
-impl Walls<'_> {
-    /// What takes the walls away.
-    fn problems(&self, at: &str) -> Vec<String> {
-        let at = format!("{at}.securityContext");
-        let mut problems = Vec::new();
-        if self.seccomp.is_some_and(|profile| profile.type_ == "Unconfined") {
-            problems.push(format!("{at}.seccompProfile Unconfined is not allowed: use RuntimeDefault"));
-        }
-        if self.app_armor.is_some_and(|profile| profile.type_ == "Unconfined") {
-            problems.push(format!("{at}.appArmorProfile Unconfined is not allowed: use RuntimeDefault"));
-        }
-        if self.se_linux.is_some_and(|options| !is_confined(options)) {
-            problems.push(format!(
-                "{at}.seLinuxOptions may not name a user, a role or a type of its own: use level, or remove it"
-            ));
-        }
-        if self.windows.is_some_and(|options| options.host_process == Some(true)) {
-            problems.push(format!("{at}.windowsOptions.hostProcess is not allowed: remove it"));
-        }
-        problems
-    }
-}
-
-fn is_confined(options: &SELinuxOptions) -> bool {
-    let empty = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
-    empty(&options.user)
-        && empty(&options.role)
-        && SELINUX_TYPES.contains(&options.type_.as_deref().unwrap_or_default())
 }
 
 /// The first field of a PodSpec that does not have the type that it should, where that can be told.
@@ -212,67 +137,6 @@ fn first_unreadable<K: DeserializeOwned>(at: &str, fields: &Map<String, Value>) 
     })
 }
 
-fn container_problems(list: &str, container: &Container) -> Vec<String> {
-    let at = format!("spec.template.spec.{list}[{}]", container.name);
-    let mut problems = Vec::new();
-    if container.image.as_deref().is_none_or(str::is_empty) {
-        problems.push(format!("{at}.image is missing: name the image to run"));
-    }
-    if container.ports.iter().flatten().any(|port| port.host_port.is_some_and(|port| port != 0)) {
-        problems.push(format!("{at}.ports.hostPort is not allowed: remove it"));
-    }
-    if let Some(security) = &container.security_context {
-        problems.extend(security_problems(&at, security));
-    }
-    problems.extend(host_problems(&at, container));
-    problems
-}
-
-/// Probes and hooks are asked by the node, from where it can reach what the instance may not: never another host.
-fn host_problems(at: &str, container: &Container) -> Vec<String> {
-    fn names_host(http: Option<&HTTPGetAction>, tcp: Option<&TCPSocketAction>) -> bool {
-        let hosts = [http.and_then(|get| get.host.as_deref()), tcp.and_then(|socket| socket.host.as_deref())];
-        hosts.into_iter().flatten().any(|host| !host.is_empty())
-    }
-    let probe = |probe: &Probe| names_host(probe.http_get.as_ref(), probe.tcp_socket.as_ref());
-    let hook = |hook: &LifecycleHandler| names_host(hook.http_get.as_ref(), hook.tcp_socket.as_ref());
-    let lifecycle = container.lifecycle.as_ref();
-    let named = [
-        ("livenessProbe", container.liveness_probe.as_ref().is_some_and(probe)),
-        ("readinessProbe", container.readiness_probe.as_ref().is_some_and(probe)),
-        ("startupProbe", container.startup_probe.as_ref().is_some_and(probe)),
-        ("lifecycle.postStart", lifecycle.and_then(|it| it.post_start.as_ref()).is_some_and(hook)),
-        ("lifecycle.preStop", lifecycle.and_then(|it| it.pre_stop.as_ref()).is_some_and(hook)),
-    ];
-    let refusal = |(field, _)| format!("{at}.{field} may not name a host: remove it, the pod itself is asked then");
-    named.into_iter().filter(|(_, wrong)| *wrong).map(refusal).collect()
-}
-
-fn security_problems(at: &str, security: &SecurityContext) -> Vec<String> {
-    let mut problems = Walls {
-        seccomp: security.seccomp_profile.as_ref(),
-        app_armor: security.app_armor_profile.as_ref(),
-        se_linux: security.se_linux_options.as_ref(),
-        windows: security.windows_options.as_ref(),
-    }
-    .problems(at);
-    if security.privileged == Some(true) {
-        problems.push(format!("{at}.securityContext.privileged is not allowed: remove it"));
-    }
-    if security.allow_privilege_escalation == Some(true) {
-        problems.push(format!("{at}.securityContext.allowPrivilegeEscalation is not allowed: remove it"));
-    }
-    if security.proc_mount.as_deref().is_some_and(|mount| mount != "Default") {
-        problems.push(format!("{at}.securityContext.procMount is not allowed: remove it"));
-    }
-    if let Some(Capabilities { add: Some(added), .. }) = &security.capabilities {
-        for capability in added.iter().filter(|name| !ALLOWED_CAPABILITIES.contains(&name.as_str())) {
-            problems.push(format!("{at}.securityContext.capabilities.add[{capability}] is not allowed: remove it"));
-        }
-    }
-    problems
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,7 +150,7 @@ mod tests {
     #[test]
     fn an_ordinary_template_passes() {
         let spec = json!({"containers": [{"name": "main", "image": "desk", "securityContext": {"capabilities": {"drop": ["ALL"]}}}]});
-        assert_eq!(check(&template(spec)), Ok(()));
+        assert_eq!(check(&template(spec), &Hardening::default()), Ok(()));
     }
 
     #[test]
@@ -354,6 +218,18 @@ mod tests {
                 json!({"containers": [{"name": "a", "image": "i", "lifecycle": {"preStop": {"tcpSocket": {"host": "10.0.0.1", "port": 80}}}}]}),
                 "lifecycle.preStop",
             ),
+            (
+                json!({"securityContext": {"runAsNonRoot": false}, "containers": [{"name": "a", "image": "i"}]}),
+                "spec.template.spec.securityContext.runAsNonRoot false",
+            ),
+            (
+                json!({"containers": [{"name": "a", "image": "i", "securityContext": {"runAsUser": 0}}]}),
+                "containers[a].securityContext.runAsUser 0",
+            ),
+            (
+                json!({"containers": [{"name": "a", "image": "i"}], "volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]}),
+                "volumes[v].nfs",
+            ),
             (json!({"nodeName": "n", "containers": [{"name": "a", "image": "i"}]}), "nodeName"),
             (
                 json!({"priorityClassName": "system-node-critical", "containers": [{"name": "a", "image": "i"}]}),
@@ -373,7 +249,7 @@ mod tests {
             (json!({"containers": []}), "containers"),
             (json!({"containers": "none"}), "spec.template.spec.containers cannot be read"),
         ] {
-            let refusal = check(&template(spec.clone())).err().unwrap_or_default();
+            let refusal = check(&template(spec.clone()), &Hardening::default()).err().unwrap_or_default();
             assert!(refusal.contains(field), "{spec}: {refusal:?}");
         }
     }
@@ -382,7 +258,7 @@ mod tests {
         #[test]
         fn no_template_makes_the_check_fail_badly(key in "[a-zA-Z]{1,12}", text in ".{0,20}", number in any::<i64>()) {
             for value in [json!(text), json!(number), json!([text]), json!({ "a": number }), json!(null)] {
-                let _ = check(&template(json!({ key.clone(): value.clone(), "containers": [{ key.clone(): value }] })));
+                let _ = check(&template(json!({ key.clone(): value.clone(), "containers": [{ key.clone(): value }] })), &Hardening::default());
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::api::session::Phase;
 use crate::api::time::{Instant, floor_second, from_wire};
 use crate::api::workspace::{ReclaimPolicy, WorkspacePhase};
 use crate::api::{Reason, TRACKING_KEYS, Workspace, WorkspaceStatus};
+use crate::plan::hardening::Hardening;
 use crate::plan::policy::PolicySource;
 use crate::plan::{Note, Plan, Severity, pod, template};
 
@@ -29,6 +30,8 @@ pub struct World {
     pub policy: PolicySource,
     /// What the API server last said of its template.
     pub trial: Trial,
+    /// What the installation says of every instance.
+    pub hardening: Arc<Hardening>,
 }
 
 /// How the last session of a Workspace ended.
@@ -95,7 +98,7 @@ pub fn decide(world: &World, now: Instant) -> Plan<Step> {
     if let (Some(at), Some(template)) = (verdict.ask_at(), &workspace.spec.template) {
         wake = Some(at).filter(|at| *at > now);
         if wake.is_none() {
-            steps.push(Step::Try(pod::for_dry_run(workspace, template)));
+            steps.push(Step::Try(pod::for_dry_run(workspace, template, &world.hardening)));
         }
     }
     let before = workspace.status.clone().unwrap_or_default();
@@ -109,7 +112,7 @@ pub fn decide(world: &World, now: Instant) -> Plan<Step> {
 
 /// What is known of the template.
 enum Verdict {
-    Valid(&'static str),
+    Valid(String),
     /// For what it is: only an edit mends it.
     Invalid(String),
     /// For what stands beside it: to be asked again at this time.
@@ -130,39 +133,60 @@ impl Verdict {
 
 fn verdict(world: &World) -> Verdict {
     let Some(template) = &world.workspace.spec.template else {
-        return Verdict::Valid("an endpoint needs no template");
+        return Verdict::Valid("an endpoint needs no template".to_owned());
     };
-    if let Err(problems) = template::check(template) {
+    if let Err(problems) = template::check(template, &world.hardening) {
         return Verdict::Invalid(problems);
     }
     match &world.trial {
-        Trial::Accepted => Verdict::Valid(ACCEPTED),
-        Trial::Refused(why) => Verdict::Invalid(format!("the API server refuses what the template makes: {why}")),
+        Trial::Accepted => Verdict::Valid(accepted(&world.hardening)),
+        Trial::Refused(why) => Verdict::Invalid(format!("{}: {why}", refused(&world.hardening))),
         Trial::Forbidden(at, why) => {
             Verdict::Forbidden(*at, format!("the API server does not admit what the template makes: {why}"))
         }
         Trial::Undecided(at, why) => Verdict::Untried(*at, Some(why.clone())),
-        Trial::NotMade => remembered(&world.workspace),
+        Trial::NotMade => remembered(world),
     }
 }
 
-const ACCEPTED: &str = "the API server accepts what the template makes";
+/// The words for a template that the API server accepts.
+fn accepted(hardening: &Hardening) -> String {
+    format!("the API server accepts what the template makes{}", with(hardening))
+}
+
+/// How the words begin for a template that the API server refuses.
+fn refused(hardening: &Hardening) -> String {
+    format!("the API server refuses what the template makes{}", with(hardening))
+}
+
+/// What the settings are, where they are not what they are by themselves: a verdict was given under them.
+fn with(hardening: &Hardening) -> String {
+    if *hardening == Hardening::default() { String::new() } else { format!(" with {}", hardening.words()) }
+}
 
 /// Reason of the condition `TemplateValid` of a template that only an edit can mend.
 const REFUSED: &str = "Refused";
 /// Reason of the condition `TemplateValid` of a template that something beside it stands against.
 const FORBIDDEN: &str = "Forbidden";
 
-/// What the status says of this very generation: a restart does not ask again about what cannot have changed.
-fn remembered(workspace: &Workspace) -> Verdict {
+/// What the status says of this very generation, under the settings of today: a restart does not ask again about what
+/// cannot have changed.
+fn remembered(world: &World) -> Verdict {
+    let (workspace, hardening) = (&world.workspace, &world.hardening);
     let said = workspace
         .status
         .as_ref()
         .and_then(|status| condition::find(&status.conditions, Type::TemplateValid))
         .filter(|valid| valid.observed_generation == workspace.metadata.generation);
     match said {
-        Some(valid) if valid.status == Status::True => Verdict::Valid(ACCEPTED),
-        Some(valid) if valid.status == Status::False && valid.reason == REFUSED => {
+        Some(valid) if valid.status == Status::True && valid.message == accepted(hardening) => {
+            Verdict::Valid(valid.message.clone())
+        }
+        Some(valid)
+            if valid.status == Status::False
+                && valid.reason == REFUSED
+                && valid.message.starts_with(&format!("{}: ", refused(hardening))) =>
+        {
             Verdict::Invalid(valid.message.clone())
         }
         Some(_) | None => Verdict::Untried(Instant::MIN_UTC, None),
@@ -185,7 +209,7 @@ fn status(world: &World, before: &WorkspaceStatus, verdict: &Verdict, now: Insta
     let spec = &world.workspace.spec;
     let slots = usize::try_from(spec.max_sessions).unwrap_or(0);
     let template = match verdict {
-        Verdict::Valid(why) => Claim::holds(Type::TemplateValid, "Accepted", *why),
+        Verdict::Valid(why) => Claim::holds(Type::TemplateValid, "Accepted", why),
         Verdict::Invalid(why) => Claim::new(Type::TemplateValid, Status::False, REFUSED, why),
         Verdict::Forbidden(_, why) => Claim::new(Type::TemplateValid, Status::False, FORBIDDEN, why),
         Verdict::Untried(_, said) => {
@@ -284,6 +308,7 @@ mod tests {
             last_end: None,
             policy: PolicySource::BuiltIn,
             trial: Trial::Accepted,
+            hardening: Arc::default(),
         }
     }
 
@@ -331,6 +356,10 @@ mod tests {
         let mut told = untried.clone();
         Arc::make_mut(&mut told.workspace).status = Some(published(&spec(json!({}))));
         assert_eq!(decide(&told, at(0)).steps, vec![]);
+        // Other settings are asked about again.
+        let sandboxed = Hardening { runtime_class_name: Some("gvisor".to_owned()), ..Hardening::default() };
+        let elsewhere = World { hardening: Arc::new(sandboxed), ..told.clone() };
+        assert!(decide(&elsewhere, at(0)).steps.iter().any(|step| matches!(step, Step::Try(_))));
         // An edit is asked about again.
         Arc::make_mut(&mut told.workspace).metadata.generation = Some(2);
         assert!(decide(&told, at(0)).steps.iter().any(|step| matches!(step, Step::Try(_))));

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use crate::harness::{Scene, pod_spec, status};
+use crate::harness::{Scene, status, strangers_pod};
 
 async fn in_use(name: &str) -> (Scene, Session, String) {
     let scene = Scene::new(name).await;
@@ -175,7 +175,7 @@ async fn name_taken(scene: &Scene, policy: Value) -> String {
     scene.policy("default", policy).await;
     let session = scene.session("mine", "box", json!({})).await;
     let pod = name::pod("mine", &session.uid().unwrap());
-    scene.create::<Pod>(json!({ "metadata": { "name": pod }, "spec": pod_spec(json!({})) })).await;
+    scene.create::<Pod>(json!({ "metadata": { "name": pod }, "spec": strangers_pod(json!({})) })).await;
     scene.workspace("box", json!({})).await;
     let told = |status: &SessionStatus| status.message.as_deref().is_some_and(|words| words.contains(&pod));
     scene

@@ -6,11 +6,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use crate::harness::{Scene, pod_spec, status};
+use crate::harness::{Scene, status, strangers_pod};
 
 /// A machine, and its address.
 async fn machine(scene: &Scene, container: Value) -> String {
-    scene.create::<Pod>(json!({ "metadata": { "name": "machine" }, "spec": pod_spec(container) })).await;
+    scene.create::<Pod>(json!({ "metadata": { "name": "machine" }, "spec": strangers_pod(container) })).await;
     scene
         .eventually("the machine has an address", || async { scene.find::<Pod>("machine").await?.status?.pod_ip })
         .await

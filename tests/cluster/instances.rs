@@ -22,19 +22,24 @@ async fn in_use(name: &str, last: &str, container: Value) -> (Scene, Session) {
     );
     let mut spec = crate::harness::pod_spec(container);
     spec["containers"][0]["command"] = json!(["sh", "-c", script]);
-    spec["containers"][0]["volumeMounts"] = json!([{ "name": "mark", "mountPath": "/mark" }]);
-    spec["volumes"] = json!([{ "name": "mark", "emptyDir": {} }]);
+    marked(&mut spec);
     scene.workspace("box", json!({ "template": { "spec": spec } })).await;
     scene.session("mine", "box", json!({})).await;
     let session = scene.phase("mine", Phase::Active).await;
     (scene, session)
 }
 
+/// Gives the pod a place that outlives its container.
+fn marked(spec: &mut Value) {
+    spec["containers"][0]["volumeMounts"] = json!([{ "name": "mark", "mountPath": "/mark" }]);
+    spec["volumes"] = json!([{ "name": "mark", "emptyDir": {} }]);
+}
+
 /// Lets the container go on to its end.
 fn go(scene: &Scene, session: &Session) {
     let pod = status(session).instance.unwrap().pod;
     let done = Command::new("kubectl")
-        .args(["exec", "--namespace", &scene.namespace, &pod, "--", "sh", "-c", "mkdir -p /mark && touch /mark/go"])
+        .args(["exec", "--namespace", &scene.namespace, &pod, "--", "touch", "/mark/go"])
         .output()
         .unwrap_or_else(|error| panic!("kubectl is on the PATH of `cargo xtask cluster env`: {error}"));
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -91,6 +96,7 @@ async fn a_pod_that_is_not_started_again_ends_its_session_with_the_exit_code() {
     spec["restartPolicy"] = json!("Never");
     spec["containers"][0]["command"] =
         json!(["sh", "-c", "httpd -p 8080; until [ -e /mark/go ]; do sleep 0.2; done; exit 3"]);
+    marked(&mut spec);
     scene.workspace("box", json!({ "template": { "spec": spec } })).await;
     scene.session("mine", "box", json!({})).await;
     let session = scene.phase("mine", Phase::Active).await;

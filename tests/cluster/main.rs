@@ -3,6 +3,7 @@
 //! the operator's requests. Each test has a namespace of its own, and says in its name what must be true.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod admission;
 mod cli;
 mod columns;
 mod drift;

@@ -10,6 +10,7 @@ mod shared {
 
 #[path = "../it/collector.rs"]
 mod collector;
+mod guard;
 mod node;
 mod operators;
 mod outage;

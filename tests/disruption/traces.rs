@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::collector::{Collector, hex, value};
-use crate::harness::{Scene, status};
+use crate::harness::{Scene, status, strangers_pod};
 use crate::operators::Operator;
 use crate::restart::NAMESPACE;
 
@@ -64,7 +64,7 @@ impl Apart {
 /// What the API server would say to a pod of the installed operator.
 async fn refusal(scene: &Scene) -> Option<String> {
     let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "asked" },
-        "spec": { "containers": [{ "name": "main", "image": "box" }] } });
+        "spec": strangers_pod(json!({})) });
     let path = format!("/api/v1/namespaces/{}/pods?dryRun=All", scene.namespace);
     let request = http::Request::post(path)
         .header("content-type", "application/json")

@@ -18,6 +18,17 @@ fn the_crds_are_those_of_the_types() {
 }
 
 #[test]
+fn the_admission_policies_are_those_of_the_code() {
+    let policies = install::admission::policies("berth").unwrap();
+    let written = policies.iter().flat_map(|it| [install::yaml(&it.policy), install::yaml(&it.binding)]);
+    let written: String = written.map(|document| format!("{}\n", document.unwrap().trim_end())).collect();
+    assert!(
+        read("manifests/admission.yaml") == written,
+        "manifests/admission.yaml has drifted: run `cargo xtask generate`"
+    );
+}
+
+#[test]
 fn every_field_of_ours_has_a_description() {
     for (name, crd) in install::crds() {
         let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();

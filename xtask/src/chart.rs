@@ -28,7 +28,7 @@ struct Made {
 /// Writes anew what is made.
 pub fn generate(cache: &Cache) -> Result<()> {
     step("generating what the chart is made of", || {
-        for made in crds()? {
+        for made in crds()?.into_iter().chain([admission()?]) {
             fs::write(&made.path, &made.text).with_context(|| format!("cannot write {}", made.path.display()))?;
         }
         for made in rendered(cache)? {
@@ -44,6 +44,7 @@ pub fn check(cache: &Cache) -> Result<()> {
     step("chart: what is made is as it would be made", || {
         let drifted: Vec<String> = crds()?
             .into_iter()
+            .chain([admission()?])
             .chain(rendered(cache)?)
             .filter(|made| fs::read_to_string(&made.path).ok().as_ref() != Some(&made.text))
             .map(|made| made.path.strip_prefix(compile::root()).unwrap_or(&made.path).display().to_string())
@@ -130,6 +131,28 @@ fn as_template(crd: &str) -> Option<String> {
          {{{{- include \"berth.crdAnnotations\" . | nindent 4 }}}}\n  labels:\n    \
          {{{{- include \"berth.crdLabels\" . | nindent 4 }}}}\n{rest}\n{{{{- end }}}}\n"
     ))
+}
+
+/// The admission policies as a template: `manifests/admission.yaml`, named and labelled by the release.
+fn admission() -> Result<Made> {
+    let path = compile::root().join("manifests").join("admission.yaml");
+    let policies = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let documents: String = policies.split("---\n").filter(|document| !document.is_empty()).map(released).collect();
+    let text = format!("{{{{- if include \"berth.guarded\" . }}}}\n{documents}{{{{- end }}}}\n");
+    Ok(Made { path: folder().join("templates").join("admission.yaml"), text })
+}
+
+/// A document whose object's name begins with `berth-`, as the release has it.
+fn released(document: &str) -> String {
+    let lines = document.trim_end().lines().map(|line| match line.split_once(": berth-") {
+        Some(("  name", name)) => format!(
+            "  name: {{{{ .Release.Name }}}}-{name}\n  labels:\n    {{{{- include \"berth.labels\" (dict \"root\" . \"component\" \
+             \"admission\") | nindent 4 }}}}\n"
+        ),
+        Some(("  policyName", name)) => format!("  policyName: {{{{ .Release.Name }}}}-{name}\n"),
+        _ => format!("{}\n", line.replace("{{", "{{ \"{{\" }}")),
+    });
+    format!("---\n{}", lines.collect::<String>())
 }
 
 /// What tools make of the chart: its page, and a golden render for each file of values.

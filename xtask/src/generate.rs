@@ -16,6 +16,8 @@ pub fn run() -> Result<()> {
     step("generating crds/, and the tables and the reference in docs/", || {
         let berth = compile::operator(&cache, "build.log")?;
         Run::new(&berth).args(["manifests", "crds", "--dir"]).arg(root.join("crds")).quiet()?;
+        let policies = Run::new(&berth).args(["manifests", "admission"]).output()?;
+        fs::write(root.join("manifests/admission.yaml"), policies).context("cannot write manifests/admission.yaml")?;
         let table = Run::new(&berth).args(["docs", "states"]).output()?;
         replace_between(&root.join("docs/states.md"), "matrix", &table)?;
         let reference = Run::new(&berth).args(["docs", "reference"]).output()?;

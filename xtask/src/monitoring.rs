@@ -87,7 +87,9 @@ fn traffic(layout: &Layout) -> Result<()> {
         { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAME } },
         { "apiVersion": "berth.dev/v1alpha1", "kind": "Workspace", "metadata": { "name": "box", "namespace": NAME },
           "spec": { "type": "web", "access": { "protocol": "HTTP", "port": 8080 },
-                    "template": { "spec": { "terminationGracePeriodSeconds": 1, "containers": [container] } } } },
+                    "template": { "spec": {
+                        "terminationGracePeriodSeconds": 1, "securityContext": { "runAsUser": 1000 },
+                        "containers": [container] } } } },
         { "apiVersion": "berth.dev/v1alpha1", "kind": "Session", "metadata": { "name": "mine", "namespace": NAME },
           "spec": { "workspaceRef": { "name": "box" }, "user": { "id": "ana" } } },
     ]});

@@ -92,7 +92,17 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if .Values.watchNamespaces -}}
 {{- $_ := set $config "watchNamespaces" .Values.watchNamespaces -}}
 {{- end -}}
+{{- if include "berth.guarded" . -}}
+{{- $_ := set $config "admission" (dict "policies" .Release.Name) -}}
+{{- end -}}
 {{ toYaml $config }}
+{{- end }}
+
+{{/* "true" where the release brings the admission policies. */}}
+{{- define "berth.guarded" -}}
+{{- if and .Values.admissionPolicies.enabled (not .Values.watchNamespaces) -}}
+true
+{{- end -}}
 {{- end }}
 
 {{/* The port of an address of the configuration, from a dict of `section` (may be unset) and `default`. */}}
@@ -102,9 +112,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* What the operator may do with Berth's kinds and with what it makes of them, in the cluster or in a watched namespace. */}}
 {{- define "berth.operatorRules" -}}
+# `operate` is no request: by it the admission policies know Berth's own accounts.
 - apiGroups: [berth.dev]
   resources: [sessions]
-  verbs: [get, list, watch, patch, delete]
+  verbs: [get, list, watch, patch, delete, operate]
 - apiGroups: [berth.dev]
   resources: [workspaces]
   verbs: [get, list, watch, delete]
@@ -133,7 +144,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "berth.letGoRules" -}}
 - apiGroups: [berth.dev]
   resources: [sessions]
-  verbs: [get, list, patch]
+  verbs: [get, list, patch, operate]
 {{- end }}
 
 {{/* When a hook's object is made, and when it is removed again; the argument is its weight. What failed stays to be read. */}}

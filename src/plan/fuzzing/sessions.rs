@@ -217,7 +217,10 @@ fn keeps_to(world: &World, plan: &Plan<Step>, now: Instant) {
                 assert!(held && world.session.metadata.deletion_timestamp.is_none(), "nothing would hold it");
                 // A launch whose status was taken from it makes what is there already, which is safe to do twice.
                 assert!(world.pods.is_empty() || !slot(&before), "a second instance");
-                let checked = world.workspace.as_ref().map(|it| it.spec.template.as_ref().map(template::check));
+                let checked = world
+                    .workspace
+                    .as_ref()
+                    .map(|it| it.spec.template.as_ref().map(|it| template::check(it, &world.hardening)));
                 assert!(matches!(checked, Some(None | Some(Ok(())))), "made of what may not run: {checked:?}");
             }
             Step::Restamp { uid, .. } => assert!(uids.contains(uid), "a pod that is none of the session's"),

@@ -32,6 +32,7 @@ fn life(bytes: &mut Unstructured<'_>) -> Result<()> {
         last_end: None,
         policy: worlds::policy(bytes)?,
         trial: trial(bytes, now)?,
+        hardening: Arc::default(),
     };
     if bytes.ratio(1u8, 8u8)? {
         // More than a status can say.
@@ -92,7 +93,11 @@ fn rests(world: &mut World, now: Instant) -> bool {
             match step {
                 Step::Try(objects) => {
                     let spec = &world.workspace.spec;
-                    assert!(spec.template.as_ref().is_some_and(|template| template::check(template).is_ok()));
+                    assert!(
+                        spec.template
+                            .as_ref()
+                            .is_some_and(|template| template::check(template, &world.hardening).is_ok())
+                    );
                     assert!(!objects.is_empty());
                     world.trial = Trial::Accepted;
                     quiet = false;
@@ -124,7 +129,12 @@ fn holds_of(world: &World, status: &WorkspaceStatus) {
     let slots = usize::try_from(world.workspace.spec.max_sessions).unwrap_or_default();
     let can_launch = status.phase == Some(WorkspacePhase::Available);
     assert!(!can_launch || world.holding < slots, "Available with {} of {slots} taken", world.holding);
-    let unsound = world.workspace.spec.template.as_ref().is_some_and(|template| template::check(template).is_err());
+    let unsound = world
+        .workspace
+        .spec
+        .template
+        .as_ref()
+        .is_some_and(|template| template::check(template, &world.hardening).is_err());
     assert!(!unsound || status.phase == Some(WorkspacePhase::Unavailable), "{status:?}");
     let stalled = condition::is_true(conditions, Type::Stalled);
     assert_eq!(stalled, status.phase == Some(WorkspacePhase::Unavailable), "{status:?}");

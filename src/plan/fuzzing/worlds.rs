@@ -89,6 +89,8 @@ pub fn world(bytes: &mut Unstructured<'_>, now: Instant) -> Result<World> {
         instance_gone: bytes.ratio(1u8, 16u8)?,
         volume_holder: bytes.ratio(1u8, 16u8)?.then(|| "other".to_owned()),
         attempt: attempt(bytes, now)?,
+        unguarded: bytes.ratio(1u8, 16u8)?.then(|| "a policy is missing".to_owned()),
+        hardening: Arc::default(),
     })
 }
 

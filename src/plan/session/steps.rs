@@ -12,6 +12,7 @@ use crate::api::{
     MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_FINALIZER, SESSION_UID_LABEL, Session, SessionStatus,
     USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
 };
+use crate::plan::hardening::Hardening;
 use crate::plan::pod;
 use crate::plan::volume::{self, Owner};
 
@@ -30,7 +31,7 @@ pub(super) fn mark(session: &Session, live: bool) -> Option<Step> {
 }
 
 /// The steps that make the instance; each is safe to take again.
-pub(super) fn provision(session: &Session, workspace: &Workspace) -> Vec<Step> {
+pub(super) fn provision(session: &Session, workspace: &Workspace, hardening: &Hardening) -> Vec<Step> {
     match (&workspace.spec.template, &workspace.spec.endpoint) {
         (Some(template), _) => {
             let namespace = session.namespace().unwrap_or_default();
@@ -43,7 +44,7 @@ pub(super) fn provision(session: &Session, workspace: &Workspace) -> Vec<Step> {
             };
             let claims = template.volume_claims.iter().filter_map(|claim| volume::retained(claim, owner));
             let mut steps: Vec<Step> = claims.map(|claim| Step::EnsureClaim(Box::new(claim))).collect();
-            steps.push(Step::EnsurePod(Box::new(pod::for_session(session, workspace, template))));
+            steps.push(Step::EnsurePod(Box::new(pod::for_session(session, workspace, template, hardening))));
             steps
         }
         (None, Some(endpoint)) => vec![Step::Dial {

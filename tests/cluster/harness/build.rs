@@ -4,6 +4,7 @@ use berth::api::session::{Phase, SessionStatus};
 use berth::api::time::{Instant, display};
 use berth::api::{NOT_OBSERVED, Reason, Session, Workspace};
 use berth::clock::Clock;
+use berth::plan::hardening::Hardening;
 use serde_json::{Value, json};
 
 /// The image of every pod of this suite. It is brought to the node with the cluster.
@@ -21,9 +22,16 @@ pub fn container() -> Value {
     })
 }
 
-/// The spec of a pod with that container, with `more` over the container.
+/// The spec of a pod with that container, with `more` over the container. The image does not say which user it runs as.
 pub fn pod_spec(more: Value) -> Value {
-    json!({ "terminationGracePeriodSeconds": 1, "containers": [merged(container(), more)] })
+    let user = json!({ "runAsUser": 1000 });
+    json!({ "terminationGracePeriodSeconds": 1, "securityContext": user, "containers": [merged(container(), more)] })
+}
+
+/// The spec of a pod that nobody but the test makes, as the namespaces of tests take it.
+pub fn strangers_pod(more: Value) -> Value {
+    let spec = pod_spec(more);
+    Value::Object(Hardening::default().merged(spec.as_object().unwrap()))
 }
 
 /// The spec of a Workspace of such pods, with `more` over it.

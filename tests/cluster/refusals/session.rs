@@ -234,6 +234,12 @@ pub const LIVE_OBSERVED: &[Row] = &[
         says: r#"status.phase: Unsupported value: "Asleep": supported values: "Pending", "Starting", "Active", "Idle", "Disconnected", "Terminated", "Failed""#,
     },
     Row {
+        wrong: "a time of the operator's at an offset that no clock has",
+        written: r#"status: {readyAt: "2026-01-31T12:00:00x5Z"}"#,
+        by: By::Schema,
+        says: "status.readyAt: Invalid value: \"2026-01-31T12:00:00x5Z\": readyAt in body should match '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[-+]([01][0-9]|2[0-3]):[0-5][0-9])$'",
+    },
+    Row {
         wrong: "an end without an ended phase",
         written: r#"status: {endedAt: "2026-01-31T12:00:00Z"}"#,
         by: By::Rule,

@@ -196,6 +196,30 @@ pub const TEMPLATES: &[Row] = &[
         says: "spec.template.spec.containers[main].securityContext.appArmorProfile Unconfined is not allowed: use RuntimeDefault",
     },
     Row {
+        wrong: "no confinement, by the annotation of old",
+        written: "spec: {template: {metadata: {annotations: {container.apparmor.security.beta.kubernetes.io/main: unconfined}}}}",
+        by: By::Operator,
+        says: "spec.template.metadata.annotations[container.apparmor.security.beta.kubernetes.io/main] unconfined is not allowed: use runtime/default, or remove it",
+    },
+    Row {
+        wrong: "root, if the image says so",
+        written: "spec: {template: {spec: {securityContext: {runAsNonRoot: false}}}}",
+        by: By::Operator,
+        says: "spec.template.spec.securityContext.runAsNonRoot false is not allowed: remove it",
+    },
+    Row {
+        wrong: "root by its number",
+        written: "spec: {template: {spec: {containers: [{name: main, image: box, securityContext: {runAsUser: 0}}]}}}",
+        by: By::Operator,
+        says: "spec.template.spec.containers[main].securityContext.runAsUser 0 is not allowed: name another user, as the image has it",
+    },
+    Row {
+        wrong: "a file server, mounted by the node",
+        written: "spec: {template: {spec: {volumes: [{name: all, nfs: {server: files.example.org, path: /}}]}}}",
+        by: By::Operator,
+        says: "spec.template.spec.volumes[all].nfs is not allowed: use emptyDir or spec.template.volumeClaims",
+    },
+    Row {
         wrong: "a kernel setting",
         written: r#"spec: {template: {spec: {securityContext: {sysctls: [{name: kernel.msgmax, value: "65536"}]}}}}"#,
         by: By::Operator,

@@ -74,6 +74,8 @@ impl Life {
                 instance_gone: false,
                 volume_holder: None,
                 attempt: Attempt::None,
+                unguarded: None,
+                hardening: Arc::default(),
             },
             now: at(0),
             wake: None,

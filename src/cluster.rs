@@ -16,6 +16,7 @@ pub mod memory;
 pub mod observe;
 pub mod patience;
 pub mod publish;
+pub mod slim;
 pub mod unreadable;
 pub mod watch;
 

@@ -14,6 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 
+use super::slim::Slim;
 use crate::api::{SESSION_UID_LABEL, Session, SessionPolicy, Workspace};
 use crate::planted::{self, Bug};
 
@@ -267,7 +268,11 @@ where
 
     /// Takes in what a write of ours returned. An object that is not known and older than what the watch has
     /// brought was deleted since, and one without finalizers that is being deleted is gone.
-    pub fn own(&self, object: K) {
+    pub fn own(&self, mut object: K)
+    where
+        K: Slim,
+    {
+        object.slim();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(listing) = &mut inner.progress_of(&object).listing {
             listing.written.push(object.clone());

@@ -147,6 +147,42 @@ fn wrong(
             Some(true) => None,
         };
         judge("ValidatingAdmissionPolicy", stands.map(|it| it.spec == policy.spec))
-            .or_else(|| judge("ValidatingAdmissionPolicyBinding", bound.map(|it| it.spec == binding.spec)))
+            .or_else(|| judge("ValidatingAdmissionPolicyBinding", bound.map(|it| denies_alike(&it, binding))))
     })
+}
+
+/// Whether a binding denies wherever the other does. It may audit and warn besides: to add that is no weakening, and a list
+/// that several write is merged.
+fn denies_alike(stands: &ValidatingAdmissionPolicyBinding, wanted: &ValidatingAdmissionPolicyBinding) -> bool {
+    let (Some(mut stands), Some(wanted)) = (stands.spec.clone(), &wanted.spec) else { return false };
+    let denies = stands.validation_actions.iter().flatten().any(|action| action == "Deny");
+    stands.validation_actions.clone_from(&wanted.validation_actions);
+    denies && stands == *wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn binding(spec: Value) -> ValidatingAdmissionPolicyBinding {
+        serde_json::from_value(json!({ "metadata": { "name": "b" }, "spec": spec })).unwrap()
+    }
+
+    #[test]
+    fn a_binding_that_denies_less_is_not_the_one_that_was_installed() {
+        let wanted = binding(json!({ "policyName": "p", "validationActions": ["Deny"] }));
+        for (spec, alike) in [
+            (json!({ "policyName": "p", "validationActions": ["Deny"] }), true),
+            (json!({ "policyName": "p", "validationActions": ["Audit", "Deny"] }), true),
+            (json!({ "policyName": "p", "validationActions": ["Audit"] }), false),
+            (json!({ "policyName": "q", "validationActions": ["Deny"] }), false),
+            (
+                json!({ "policyName": "p", "validationActions": ["Deny"], "matchResources": { "excludeResourceRules": [] } }),
+                false,
+            ),
+        ] {
+            assert_eq!(denies_alike(&binding(spec.clone()), &wanted), alike, "{spec}");
+        }
+    }
 }

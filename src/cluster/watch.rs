@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 
 use super::Cluster;
 use super::cache::{Cache, Scope, Taken, workspace_key};
+use super::slim::Slim;
 use super::unreadable::{self, Unreadable};
 use crate::api::session::Phase;
 use crate::api::{
@@ -127,6 +128,7 @@ impl Watches {
         mut changed: impl FnMut(Change<'_, K>),
     ) where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Slim
             + Clone
             + Debug
             + DeserializeOwned
@@ -234,7 +236,7 @@ struct Refused {
 /// The event with an object that can be read, without what no decision needs.
 fn read<K>(event: Event<DeserializeGuard<K>>) -> Result<Event<K>, Refused>
 where
-    K: Resource<DynamicType = ()>,
+    K: Resource<DynamicType = ()> + Slim,
 {
     let gone = matches!(event, Event::Delete(_));
     let (guard, wrap): (_, fn(K) -> Event<K>) = match event {
@@ -245,7 +247,7 @@ where
         Event::InitDone => return Ok(Event::InitDone),
     };
     let mut object = guard.0.map_err(|object| Refused { object: Box::new(object), gone })?;
-    object.meta_mut().managed_fields = None;
+    object.slim();
     Ok(wrap(object))
 }
 

@@ -1,0 +1,136 @@
+//! What of an object no decision needs is not kept: of thousands of pods most of the memory would be their specs. Owns which
+//! part that is. A field that a planner begins to read must be kept here; `a_slim_pod_says_the_same` holds them together.
+
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus};
+use kube::Resource;
+
+use crate::api::{Session, SessionPolicy, Workspace};
+
+/// An object of a kind that is cached.
+pub trait Slim: Resource {
+    /// Leaves out what no decision needs.
+    fn slim(&mut self) {
+        self.meta_mut().managed_fields = None;
+    }
+}
+
+impl Slim for Session {}
+impl Slim for SessionPolicy {}
+impl Slim for Workspace {}
+
+impl Slim for Pod {
+    fn slim(&mut self) {
+        self.metadata.managed_fields = None;
+        let name_alone = |container: &Container| Container {
+            name: container.name.clone(),
+            restart_policy: container.restart_policy.clone(),
+            ..Container::default()
+        };
+        self.spec = self.spec.take().map(|spec| PodSpec {
+            node_name: spec.node_name,
+            init_containers: spec.init_containers.map(|all| all.iter().map(name_alone).collect()),
+            ..PodSpec::default()
+        });
+        self.status = self.status.take().map(|status| PodStatus {
+            phase: status.phase,
+            reason: status.reason,
+            message: status.message,
+            conditions: status.conditions,
+            pod_ip: status.pod_ip,
+            start_time: status.start_time,
+            init_container_statuses: status.init_container_statuses.map(slim_statuses),
+            container_statuses: status.container_statuses.map(slim_statuses),
+            ..PodStatus::default()
+        });
+    }
+}
+
+fn slim_statuses(statuses: Vec<ContainerStatus>) -> Vec<ContainerStatus> {
+    let slim = |status: ContainerStatus| ContainerStatus {
+        name: status.name,
+        ready: status.ready,
+        restart_count: status.restart_count,
+        started: status.started,
+        state: status.state,
+        last_state: status.last_state,
+        ..ContainerStatus::default()
+    };
+    statuses.into_iter().map(slim).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::SessionStatus;
+    use crate::plan::{instance, pod, trace};
+    use serde_json::{Value, json};
+
+    /// A pod as a kubelet reports it, with everything that a pod may have in reach of our eyes.
+    fn reported(state: Value) -> Pod {
+        let status = json!({ "name": "main", "image": "i", "imageID": "i@sha256:0", "containerID": "c", "ready": false,
+            "restartCount": 2, "started": false, "state": state, "lastState": { "terminated": { "exitCode": 137, "reason": "OOMKilled" } },
+            "volumeMounts": [{ "name": "v", "mountPath": "/v" }], "resources": { "limits": { "memory": "1Gi" } } });
+        let object = json!({
+            "metadata": {
+                "name": "p", "namespace": "n", "uid": "u", "resourceVersion": "7", "creationTimestamp": "2026-01-31T11:59:52Z", "labels": { "berth.dev/session-uid": "s" },
+                "annotations": { "berth.dev/access": "http:8080/lab" }, "managedFields": [{ "manager": "m" }],
+            },
+            "spec": {
+                "nodeName": "node-1", "tolerations": [{ "operator": "Exists" }],
+                "initContainers": [{ "name": "first", "image": "i", "restartPolicy": "Always" }],
+                "containers": [{ "name": "main", "image": "i", "env": [{ "name": "A", "value": "b" }] }],
+            },
+            "status": {
+                "phase": "Running", "podIP": "10.0.0.7", "hostIP": "10.0.0.1", "qosClass": "Burstable",
+                "startTime": "2026-01-31T12:00:00Z",
+                "conditions": [
+                    { "type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-31T11:59:53Z" },
+                    { "type": "Ready", "status": "False", "lastTransitionTime": "2026-01-31T12:00:00Z" },
+                ],
+                "initContainerStatuses": [status.clone()], "containerStatuses": [status],
+            },
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// A session that became usable, so that its launch is told.
+    fn launched() -> Session {
+        let object = json!({
+            "apiVersion": "berth.dev/v1alpha1", "kind": "Session",
+            "metadata": {
+                "name": "mine", "namespace": "n", "uid": "0f8fad5b-d9cb-469f-a165-70867728950e",
+                "creationTimestamp": "2026-01-31T11:59:50Z",
+            },
+            "spec": { "workspaceRef": { "name": "box" }, "user": { "id": "ana" } },
+            "status": {
+                "phase": "Active", "readyAt": "2026-01-31T12:00:05Z",
+                "conditions": [{
+                    "type": "Admitted", "status": "True", "reason": "SlotGranted", "message": "",
+                    "lastTransitionTime": "2026-01-31T11:59:51Z",
+                }],
+            },
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn a_slim_pod_says_the_same() {
+        for state in [
+            json!({ "running": { "startedAt": "2026-01-31T12:00:00Z" } }),
+            json!({ "waiting": { "reason": "ImagePullBackOff", "message": "no" } }),
+            json!({ "terminated": { "exitCode": 3, "reason": "Error" } }),
+        ] {
+            let whole = reported(state);
+            let mut slim = whole.clone();
+            slim.slim();
+            assert_eq!(instance::health(&slim), instance::health(&whole));
+            assert_eq!(instance::describe(&slim), instance::describe(&whole));
+            assert_eq!(instance::url(&slim), instance::url(&whole));
+            assert_eq!(pod::belongs(&slim, "s"), pod::belongs(&whole, "s"));
+            let told = |pod: &Pod| trace::launch(&SessionStatus::default(), &launched(), Some(pod));
+            assert!(told(&whole).len() > 2, "{:?}", told(&whole));
+            assert_eq!(told(&slim), told(&whole));
+            assert!(slim.spec.unwrap().containers.is_empty(), "what nobody reads is kept");
+        }
+    }
+}

@@ -76,6 +76,9 @@ fn role() -> Value {
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": NAME},
         "rules": [
             {"apiGroups": ["berth.dev", "floor.berth.dev"], "resources": ["*"], "verbs": all},
+            // It launches and ends in the name of people, as a program of somebody's would.
+            {"apiGroups": ["berth.dev"], "resources": ["sessions"], "verbs": ["onbehalf", "end"]},
+            {"apiGroups": ["berth.dev"], "resources": ["workspaces"], "verbs": ["launch"]},
             {"apiGroups": [""], "resources": ["pods"], "verbs": all},
             {"nonResourceURLs": ["/metrics"], "verbs": ["get"]},
         ],

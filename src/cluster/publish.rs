@@ -1,6 +1,8 @@
 //! Events: what a plan has to tell people. They are best effort, as Kubernetes has it: a failure to publish one
 //! never fails a plan.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::Resource;
@@ -11,10 +13,16 @@ use super::error::bounded;
 use crate::api::EVENT_REPORTER;
 use crate::plan::{Note, Severity, shorten};
 
+/// How many events one recorder publishes. It remembers each for minutes, so that one that comes again is counted in a
+/// series, and walks all that it remembers for each new one.
+const EVENTS_OF_A_RECORDER: usize = 500;
+
 /// Publishes notes as events.
 #[derive(Clone)]
 pub struct Publisher {
-    recorder: Recorder,
+    client: Client,
+    reporter: Reporter,
+    recorder: Arc<Mutex<(Recorder, usize)>>,
     under_way: TaskTracker,
 }
 
@@ -22,7 +30,18 @@ impl Publisher {
     /// A publisher that reports under this pod's name.
     pub fn new(client: Client, instance: &str) -> Self {
         let reporter = Reporter { controller: EVENT_REPORTER.to_owned(), instance: Some(instance.to_owned()) };
-        Self { recorder: Recorder::new(client, reporter), under_way: TaskTracker::new() }
+        let recorder = Recorder::new(client.clone(), reporter.clone());
+        Self { client, reporter, recorder: Arc::new(Mutex::new((recorder, 0))), under_way: TaskTracker::new() }
+    }
+
+    /// The recorder for one more event.
+    fn recorder(&self) -> Recorder {
+        let mut current = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.1 == EVENTS_OF_A_RECORDER {
+            *current = (Recorder::new(self.client.clone(), self.reporter.clone()), 0);
+        }
+        current.1 += 1;
+        current.0.clone()
     }
 
     /// Publishes `notes` about `object`.
@@ -55,7 +74,7 @@ impl Publisher {
                 action: "Reconcile".to_owned(),
                 secondary: None,
             };
-            if let Err(error) = bounded(self.recorder.publish(&event, reference)).await {
+            if let Err(error) = bounded(self.recorder().publish(&event, reference)).await {
                 tracing::debug!(%error, reason = note.reason, "event not published");
             }
         }

@@ -1,26 +1,43 @@
 //! What of an object no decision needs is not kept: of thousands of pods most of the memory would be their specs. Owns which
 //! part that is. A field that a planner begins to read must be kept here; `a_slim_pod_says_the_same` holds them together.
 
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
 use crate::api::{Session, SessionPolicy, Workspace};
+
+/// The conditions of a pod that planners and traces read.
+const READ_CONDITIONS: [&str; 3] = ["PodScheduled", "Ready", "DisruptionTarget"];
 
 /// An object of a kind that is cached.
 pub trait Slim: Resource {
     /// Leaves out what no decision needs.
     fn slim(&mut self) {
-        self.meta_mut().managed_fields = None;
+        slim_meta(self.meta_mut());
     }
 }
 
-impl Slim for Session {}
+/// A list that was read has room for more than it has.
+fn slim_meta(meta: &mut ObjectMeta) {
+    meta.managed_fields = None;
+    meta.owner_references.iter_mut().for_each(Vec::shrink_to_fit);
+    meta.finalizers.iter_mut().for_each(Vec::shrink_to_fit);
+}
+
+impl Slim for Session {
+    fn slim(&mut self) {
+        slim_meta(&mut self.metadata);
+        self.status.iter_mut().for_each(|status| status.conditions.shrink_to_fit());
+    }
+}
+
 impl Slim for SessionPolicy {}
 impl Slim for Workspace {}
 
 impl Slim for Pod {
     fn slim(&mut self) {
-        self.metadata.managed_fields = None;
+        slim_meta(&mut self.metadata);
         let name_alone = |container: &Container| Container {
             name: container.name.clone(),
             restart_policy: container.restart_policy.clone(),
@@ -35,7 +52,7 @@ impl Slim for Pod {
             phase: status.phase,
             reason: status.reason,
             message: status.message,
-            conditions: status.conditions,
+            conditions: status.conditions.map(slim_conditions),
             pod_ip: status.pod_ip,
             start_time: status.start_time,
             init_container_statuses: status.init_container_statuses.map(slim_statuses),
@@ -55,7 +72,16 @@ fn slim_statuses(statuses: Vec<ContainerStatus>) -> Vec<ContainerStatus> {
         last_state: status.last_state,
         ..ContainerStatus::default()
     };
-    statuses.into_iter().map(slim).collect()
+    let mut statuses: Vec<ContainerStatus> = statuses.into_iter().map(slim).collect();
+    statuses.shrink_to_fit();
+    statuses
+}
+
+/// The conditions that say how far a pod has come or why it goes.
+fn slim_conditions(mut conditions: Vec<PodCondition>) -> Vec<PodCondition> {
+    conditions.retain(|condition| READ_CONDITIONS.contains(&condition.type_.as_str()));
+    conditions.shrink_to_fit();
+    conditions
 }
 
 #[cfg(test)]

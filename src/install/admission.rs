@@ -98,7 +98,7 @@ fn changes(prefix: &str) -> Value {
             &format!("the finalizer {SESSION_FINALIZER} is Berth's own: leave metadata.finalizers as they are"),
         ),
     ];
-    let who = [others(), controllers()];
+    let who = [controllers(), others()];
     policy(prefix, "session-change", (GROUP, VERSION, "sessions"), &["UPDATE", "DELETE"], &who, &rules, variables)
 }
 
@@ -174,7 +174,8 @@ fn instances(prefix: &str) -> Value {
             "a pod that a Session owns is its instance: only Berth makes or unmakes one",
         ),
     ];
-    let who = [others(), controllers(), is_marked];
+    // What costs most comes last: most pods are nobody's instance.
+    let who = [is_marked, controllers(), others()];
     policy(prefix, "instance-keys", ("", "v1", "pods"), &["CREATE", "UPDATE"], &who, &rules, json!([]))
 }
 

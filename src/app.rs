@@ -9,6 +9,7 @@ use tokio::task::JoinError;
 
 use crate::admin;
 use crate::clock::Clock;
+use crate::cluster::dial::Destinations;
 use crate::cluster::{Cluster, connection};
 use crate::install::admission::policies;
 use crate::metrics::Metrics;
@@ -22,7 +23,7 @@ use crate::traces::Traces;
 /// When it cannot start, or has lost the lease.
 pub async fn operator(settings: Settings) -> anyhow::Result<()> {
     let metrics = Metrics::default();
-    let client = connect(&metrics).await?;
+    let Connected { client, server } = connect(&metrics).await?;
     let Settings { identity, namespace, watch_namespaces, .. } = settings.clone();
     tracing::info!(identity, version = env!("CARGO_PKG_VERSION"), "starting");
     let traces = match &settings.traces {
@@ -32,6 +33,7 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
     let policies =
         settings.admission_policies.as_deref().map(policies).transpose().context("the admission policies")?;
     let operator = Operator::new(client, Clock::system(), metrics, &identity, &namespace, watch_namespaces)
+        .dialling(Destinations { api_server: server, ..settings.destinations.clone() })
         .with_hardening(settings.hardening.clone())
         .with_traces(traces.clone());
     let operator = match policies {
@@ -61,15 +63,27 @@ async fn until_told(operator: Operator, settings: Settings) -> anyhow::Result<()
     operator.await.context("the operator ended unasked")?
 }
 
+/// A connection to a cluster.
+pub struct Connected {
+    /// The client.
+    pub client: Client,
+    /// The hosts that its API server is known by: by the connection, and to pods.
+    pub server: Vec<String>,
+}
+
 /// The connection to the cluster of the environment, with its writes counted.
 ///
 /// # Errors
 /// When there is no cluster, or its credentials cannot be used.
-pub async fn connect(metrics: &Metrics) -> anyhow::Result<Client> {
+pub async fn connect(metrics: &Metrics) -> anyhow::Result<Connected> {
     let config = Config::infer().await.context("no cluster: set KUBECONFIG, or run in a pod with a service account")?;
+    let hosts = [config.cluster_url.host().map(str::to_owned), std::env::var("KUBERNETES_SERVICE_HOST").ok()];
+    // An address of IPv6 stands in brackets in a URL.
+    let server = hosts.into_iter().flatten().map(|host| host.trim_matches(['[', ']']).to_owned()).collect();
     let metrics = metrics.clone();
-    connection::client(&config, move |method, uri| metrics.request(method, uri))
-        .context("cannot set up the connection to the API server")
+    let client = connection::client(&config, move |method, uri| metrics.request(method, uri))
+        .context("cannot set up the connection to the API server")?;
+    Ok(Connected { client, server })
 }
 
 /// Serves health and metrics; returns when one of them cannot be served any more.

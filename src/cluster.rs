@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::plan::hardening::Hardening;
 use crate::traces::Traces;
 use cache::Stores;
+use dial::Destinations;
 use guard::Guard;
 use health::WatchHealth;
 use lease::Leadership;
@@ -57,6 +58,8 @@ pub struct Cluster {
     pub metrics: Metrics,
     /// Where finished launches are handed over.
     pub traces: Traces,
+    /// Where endpoints may be.
+    pub destinations: Arc<Destinations>,
     /// Whether the admission policies stand.
     pub guard: Guard,
     /// What the installation says of every instance.

@@ -47,7 +47,7 @@ pub struct LetGo {
 /// # Errors
 /// When an operator stays, or a Session could not be let go of.
 pub async fn run(told: LetGo) -> anyhow::Result<()> {
-    let client = app::connect(&Metrics::default()).await?;
+    let client = app::connect(&Metrics::default()).await?.client;
     let identity = told.identity.unwrap_or_else(own_name);
     let mut contender = Contender::new(client.clone(), &told.namespace, LEASE, &identity, Clock::system());
     tracing::info!(namespace = told.namespace, "waiting until no operator leads");

@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
 use crate::cluster::cache::Stores;
+use crate::cluster::dial::Destinations;
 use crate::cluster::error::CALL_TIMEOUT;
 use crate::cluster::guard::{self, Guard};
 use crate::cluster::health::WatchHealth;
@@ -57,6 +58,7 @@ impl Operator {
             health: WatchHealth::default(),
             metrics,
             traces: Traces::default(),
+            destinations: Arc::default(),
             guard: Guard::default(),
             hardening: Arc::default(),
             clock,
@@ -75,6 +77,13 @@ impl Operator {
     #[must_use]
     pub fn with_hardening(mut self, hardening: Hardening) -> Self {
         self.cluster.hardening = Arc::new(hardening);
+        self
+    }
+
+    /// Dialling endpoints only where these destinations allow it.
+    #[must_use]
+    pub fn dialling(mut self, destinations: Destinations) -> Self {
+        self.cluster.destinations = Arc::new(destinations);
         self
     }
 

@@ -1,6 +1,7 @@
 //! The operator's settings: flags and environment variables over the configuration file over defaults. Owns which there
 //! are, and what is wrong with them; not what they do.
 
+mod endpoints;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod instances;
@@ -13,6 +14,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use crate::cluster::dial::Destinations;
 use crate::plan::hardening::Hardening;
 use traces::TraceSettings;
 
@@ -72,6 +74,7 @@ struct File {
     metrics: Listen,
     traces: traces::File,
     instances: instances::File,
+    endpoints: endpoints::File,
     admission: Admission,
 }
 
@@ -135,6 +138,8 @@ pub struct Settings {
     pub metrics_address: SocketAddr,
     /// Where traces are sent, if anywhere.
     pub traces: Option<TraceSettings>,
+    /// Where endpoints may be.
+    pub destinations: Destinations,
     /// What the names of the admission policies begin with that must stand before anybody is launched; none where nobody
     /// installed any.
     pub admission_policies: Option<String>,
@@ -182,6 +187,7 @@ impl Flags {
             health_address: self.health_address.or(file.health.address).unwrap_or_else(|| any(8081)),
             metrics_address: self.metrics_address.or(file.metrics.address).unwrap_or_else(|| any(8080)),
             traces: traces::settle(self.traces_endpoint, file.traces, |name| std::env::var(name).ok())?,
+            destinations: endpoints::settle(file.endpoints)?,
             admission_policies: file.admission.policies.filter(|prefix| !prefix.is_empty()),
             hardening: instances::settle(file.instances)?,
             activity_source: self.activity_source.or(file.activity.source).unwrap_or_default(),
@@ -263,6 +269,8 @@ mod tests {
             ("instances: {requests: {memory: 8Gi}}", "instances.requests.memory"),
             ("instances: {priorityClassName: system-node-critical}", "system-node-critical"),
             ("admission: {policy: berth}", "policy"),
+            ("endpoints: {allow: [10.0.0.0/33]}", "`10.0.0.0/33` in endpoints.allow"),
+            ("endpoints: {deny: [build-7]}", "`build-7` in endpoints.deny"),
             ("watchNamespaces: [Upper]", "`Upper` is no namespace's name"),
             ("log: [", "is wrong"),
         ] {

@@ -48,9 +48,9 @@ impl Figure {
         Self { floor: Some(floor), ..self }
     }
 
-    /// The value as a multiple of the floor's.
+    /// The value as a multiple of the floor's; of a floor of nothing there is none.
     pub fn ratio(&self) -> Option<f64> {
-        self.floor.map(|floor| self.value / floor)
+        self.floor.filter(|floor| *floor != 0.0).map(|floor| self.value / floor)
     }
 
     /// Whether it is within its budget; a value that is no number is in none.

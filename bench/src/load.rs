@@ -122,6 +122,13 @@ async fn live(ground: &Arc<Ground>, name: &str, stays: Duration) -> (Option<Inst
 }
 
 impl Outcome {
+    /// Takes in what became of another turn of the same load.
+    pub fn extend(&mut self, other: Self) {
+        self.samples.extend(other.samples);
+        self.caught_up = self.caught_up.max(other.caught_up);
+        self.failures.extend(other.failures);
+    }
+
     /// How many never became Active.
     pub fn left_behind(&self) -> usize {
         self.samples.iter().filter(|sample| sample.latency.is_none()).count()

@@ -68,13 +68,13 @@ pub const ALL: [Scenario; 8] = [
     },
     Scenario {
         name: "steady",
-        about: "5 launches a second, at random",
+        about: "5 launches a second, at random, three times for 30 s",
         in_smoke: false,
-        run: |bench| Box::pin(arrivals::run(bench, "steady", 5.0, 60)),
+        run: |bench| Box::pin(arrivals::run(bench, "steady", 5.0, 30)),
     },
     Scenario {
         name: "fast",
-        about: "20 launches a second for 30 s",
+        about: "20 launches a second, three times for 30 s",
         in_smoke: false,
         run: |bench| Box::pin(arrivals::run(bench, "fast", 20.0, 30)),
     },

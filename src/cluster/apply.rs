@@ -256,7 +256,7 @@ fn dial_beside(cluster: &Cluster, session: &Session, host: String, port: u16) {
     }
     let (cluster, namespace, name) = (cluster.clone(), session.namespace().unwrap_or_default(), session.name_any());
     tokio::spawn(async move {
-        let outcome = dial(&host, port).await;
+        let outcome = dial(&host, port, &cluster.destinations).await;
         cluster.memory.dialled(&uid, outcome, cluster.clock.now());
         cluster.queues.session_named(&namespace, &name);
     });

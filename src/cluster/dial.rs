@@ -3,7 +3,49 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::net::{TcpStream, lookup_host};
+
+/// Where endpoints may be, by the installation's word. What is never dialled anywhere is not here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Destinations {
+    /// In these networks alone; without any said, everywhere.
+    pub allowed: Option<Vec<IpNet>>,
+    /// Not in these, also where the others would allow it.
+    pub denied: Vec<IpNet>,
+    /// The host names and addresses of the API server: it is nobody's workspace.
+    pub api_server: Vec<String>,
+}
+
+impl Destinations {
+    /// Why a workspace may not be at this address, one of which the API server has, if so.
+    fn refusal(&self, address: IpAddr, api_server: &[IpAddr]) -> Option<&'static str> {
+        let address = address.to_canonical();
+        let within = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
+        if !is_allowed(address) {
+            Some("which is never dialled")
+        } else if api_server.iter().any(|server| server.to_canonical() == address) {
+            Some("which is the API server's")
+        } else if within(&self.denied) {
+            Some("where this installation allows no endpoints (endpoints.deny)")
+        } else if self.allowed.as_ref().is_some_and(|allowed| !within(allowed)) {
+            Some("which is in none of the networks that this installation allows (endpoints.allow)")
+        } else {
+            None
+        }
+    }
+
+    /// The addresses of the API server as they are now. A name that cannot be resolved has none.
+    async fn api_server(&self) -> Vec<IpAddr> {
+        let mut addresses = Vec::new();
+        for host in &self.api_server {
+            if let Ok(found) = lookup_host((host.as_str(), 0)).await {
+                addresses.extend(found.map(|address| address.ip()));
+            }
+        }
+        addresses
+    }
+}
 
 /// How long resolving and connecting may take together.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -12,22 +54,22 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// A sentence that says what failed.
-pub async fn dial(host: &str, port: u16) -> Result<(), String> {
-    match tokio::time::timeout(DIAL_TIMEOUT, attempt(host, port)).await {
+pub async fn dial(host: &str, port: u16, destinations: &Destinations) -> Result<(), String> {
+    match tokio::time::timeout(DIAL_TIMEOUT, attempt(host, port, destinations)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(format!("{host}:{port} did not answer within {} s", DIAL_TIMEOUT.as_secs())),
     }
 }
 
 /// Resolves once, checks every address, and dials only what was checked.
-async fn attempt(host: &str, port: u16) -> Result<(), String> {
+async fn attempt(host: &str, port: u16, destinations: &Destinations) -> Result<(), String> {
+    let api_server = destinations.api_server().await;
     let addresses: Vec<SocketAddr> =
         lookup_host((host, port)).await.map_err(|error| format!("cannot resolve {host}: {error}"))?.collect();
-    if let Some(refused) = addresses.iter().find(|address| !is_allowed(address.ip())) {
-        return Err(format!(
-            "{host} resolves to {}, which is never dialled: name the machine's own address",
-            refused.ip()
-        ));
+    for address in addresses.iter().map(SocketAddr::ip) {
+        if let Some(why) = destinations.refusal(address, &api_server) {
+            return Err(format!("{host} resolves to {address}, {why}: name the machine's own address"));
+        }
     }
     let mut last = format!("{host} has no address");
     for address in addresses {
@@ -61,6 +103,40 @@ fn is_allowed(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_installation_says_where_endpoints_may_be() {
+        let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
+        let somewhere = Destinations {
+            allowed: Some(networks(&["10.1.0.0/16", "2001:db8::/32"])),
+            denied: networks(&["10.1.9.0/24"]),
+            api_server: Vec::new(),
+        };
+        let server = ["10.1.0.1".parse().unwrap()];
+        for (address, words) in [
+            ("10.1.2.3", None),
+            ("2001:db8::7", None),
+            ("::ffff:10.1.2.3", None),
+            ("10.2.2.3", Some("endpoints.allow")),
+            ("192.0.2.1", Some("endpoints.allow")),
+            ("10.1.9.3", Some("endpoints.deny")),
+            ("10.1.0.1", Some("API server")),
+            ("::ffff:10.1.0.1", Some("API server")),
+            ("127.0.0.1", Some("never dialled")),
+        ] {
+            let why = somewhere.refusal(address.parse().unwrap(), &server);
+            assert_eq!(why.is_some(), words.is_some(), "{address}: {why:?}");
+            assert!(why.unwrap_or_default().contains(words.unwrap_or_default()), "{address}: {why:?}");
+        }
+        assert_eq!(Destinations::default().refusal("192.0.2.1".parse().unwrap(), &[]), None);
+    }
+
+    #[tokio::test]
+    async fn the_api_server_is_known_by_its_name_too() {
+        let destinations = Destinations { api_server: vec!["localhost".to_owned()], ..Destinations::default() };
+        let addresses = destinations.api_server().await;
+        assert!(addresses.iter().all(IpAddr::is_loopback) && !addresses.is_empty(), "{addresses:?}");
+    }
 
     #[test]
     fn the_operator_itself_and_metadata_services_are_never_dialled() {

@@ -2,8 +2,8 @@
 
 use berth::api::session::Phase;
 use berth::api::{Reason, Workspace};
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::harness::{Scene, status, strangers_pod};
@@ -79,6 +79,17 @@ async fn an_address_of_the_operator_itself_is_never_dialled() {
     scene.workspace("alias", json!({ "endpoint": { "host": "localhost" } })).await;
     scene.session("second", "alias", json!({})).await;
     assert!(scene.event("second", "InstanceNotMade").await.note.unwrap().contains("never dialled"));
+}
+
+#[tokio::test]
+async fn the_api_server_is_nobodys_workspace() {
+    let scene = Scene::new("apiserver").await;
+    let services: Api<Service> = Api::namespaced(scene.client.clone(), "default");
+    let address = services.get("kubernetes").await.unwrap().spec.unwrap().cluster_ip.unwrap();
+    endpoint(&scene, &address, 443).await;
+    let told = scene.event("mine", "InstanceNotMade").await.note.unwrap();
+    assert!(told.contains(&format!("{address} resolves to {address}, which is the API server's")), "{told}");
+    scene.ended("mine", Phase::Failed, Reason::StartTimeout).await;
 }
 
 #[tokio::test]

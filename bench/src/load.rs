@@ -24,13 +24,15 @@ pub struct Arrivals {
     pub lasts: Duration,
     /// How long each stays once it is Active.
     pub stays: Duration,
-    /// The same seed gives the same times.
+    /// The same seed gives the same times; it is the turn's number.
     pub seed: u64,
 }
 
 /// One session of a load.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
+    /// In which turn of its load.
+    pub turn: u64,
     /// When it was to arrive, in seconds after the beginning.
     pub at: f64,
     /// From then until a watcher saw it Active, in milliseconds; nothing when that did not come.
@@ -40,7 +42,7 @@ pub struct Sample {
 /// What became of a load.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// All of its sessions, in the order in which they were to arrive.
+    /// All of its sessions, turn by turn in the order in which they were to arrive.
     pub samples: Vec<Sample>,
     /// From the last arrival until all were Active.
     pub caught_up: Duration,
@@ -79,7 +81,7 @@ impl Arrivals {
                 let (active, failure) = live(&ground, &name, self.stays).await;
                 let due = (begun + at).into_std();
                 let latency = active.map(|active| active.saturating_duration_since(due).as_secs_f64() * 1000.0);
-                (index, Sample { at: at.as_secs_f64(), latency }, active, failure)
+                (index, Sample { turn: self.seed, at: at.as_secs_f64(), latency }, active, failure)
             });
         }
         let mut outcome = Outcome::default();
@@ -143,8 +145,11 @@ impl Outcome {
 
     /// For a program.
     pub fn to_json(&self) -> Value {
-        let samples: Vec<Value> =
-            self.samples.iter().map(|sample| json!({"at": sample.at, "latencyMs": sample.latency})).collect();
+        let samples: Vec<Value> = self
+            .samples
+            .iter()
+            .map(|sample| json!({"turn": sample.turn, "at": sample.at, "latencyMs": sample.latency}))
+            .collect();
         json!({"samples": samples, "caughtUpSeconds": self.caught_up.as_secs_f64(), "failures": self.failures})
     }
 }
@@ -178,7 +183,7 @@ mod tests {
     fn a_quantile_is_a_value_that_was_measured_and_who_never_came_counts() {
         assert!((quantile(&[1.0, 2.0, 3.0, 4.0], 0.5) - 2.0).abs() < f64::EPSILON);
         assert!((quantile(&[1.0, 2.0, 3.0, 4.0], 0.99) - 4.0).abs() < f64::EPSILON);
-        let sample = |latency| Sample { at: 0.0, latency };
+        let sample = |latency| Sample { turn: 0, at: 0.0, latency };
         let outcome = Outcome { samples: vec![sample(Some(5.0)), sample(None)], ..Outcome::default() };
         assert!(outcome.quantile(0.99).is_infinite() && outcome.left_behind() == 1);
     }

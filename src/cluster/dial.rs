@@ -1,6 +1,6 @@
 //! One bounded attempt to reach an endpoint. Owns which addresses are never dialled; not when it is tried.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -35,15 +35,18 @@ impl Destinations {
         }
     }
 
-    /// The addresses of the API server as they are now. A name that cannot be resolved has none.
-    async fn api_server(&self) -> Vec<IpAddr> {
+    /// The addresses of the API server as they are now.
+    ///
+    /// # Errors
+    /// When one of its names cannot be resolved: then nobody could say what must not be dialled.
+    async fn api_server(&self) -> Result<Vec<IpAddr>, String> {
         let mut addresses = Vec::new();
         for host in &self.api_server {
-            if let Ok(found) = lookup_host((host.as_str(), 0)).await {
-                addresses.extend(found.map(|address| address.ip()));
-            }
+            let found = lookup_host((host.as_str(), 0)).await;
+            let found = found.map_err(|error| format!("cannot resolve the API server's own name {host}: {error}"))?;
+            addresses.extend(found.map(|address| address.ip()));
         }
-        addresses
+        Ok(addresses)
     }
 }
 
@@ -63,7 +66,7 @@ pub async fn dial(host: &str, port: u16, destinations: &Destinations) -> Result<
 
 /// Resolves once, checks every address, and dials only what was checked.
 async fn attempt(host: &str, port: u16, destinations: &Destinations) -> Result<(), String> {
-    let api_server = destinations.api_server().await;
+    let api_server = destinations.api_server().await?;
     let addresses: Vec<SocketAddr> =
         lookup_host((host, port)).await.map_err(|error| format!("cannot resolve {host}: {error}"))?.collect();
     for address in addresses.iter().map(SocketAddr::ip) {
@@ -81,22 +84,45 @@ async fn attempt(host: &str, port: u16, destinations: &Destinations) -> Result<(
     Err(last)
 }
 
-/// Whether a workspace may be at this address: not on the operator itself, not at a metadata service.
+/// Addresses of metadata and credential services that are not link-local: of Alibaba, Azure, Oracle (as it was), Amazon and
+/// its pod identities, Google, Scaleway.
+const METADATA: [IpAddr; 7] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
+];
+
+/// Whether a workspace may be at this address: not on this very host, not at a metadata service.
 fn is_allowed(address: IpAddr) -> bool {
-    match address.to_canonical() {
+    let address = address.to_canonical();
+    if METADATA.contains(&address) {
+        return false;
+    }
+    match address {
         IpAddr::V4(v4) => {
-            const METADATA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
-            !(v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_unspecified()
-                || v4.is_multicast()
-                || v4.is_broadcast()
-                || v4 == METADATA)
+            !(v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast())
         }
         IpAddr::V6(v6) => {
-            let metadata = v6.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254];
-            !(v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local() || metadata)
+            let leads_to = embedded(v6).is_none_or(|v4| is_allowed(IpAddr::V4(v4)));
+            leads_to && !(v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local())
         }
+    }
+}
+
+/// The address of IPv4 to which a translator or tunnel would carry this one: NAT64 (RFC 6052), 6to4 (RFC 3056).
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let parts = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        Ipv4Addr::new(a, b, c, d)
+    };
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(parts(high, low)),
+        [0x2002, high, low, ..] => Some(parts(high, low)),
+        _ => None,
     }
 }
 
@@ -134,12 +160,12 @@ mod tests {
     #[tokio::test]
     async fn the_api_server_is_known_by_its_name_too() {
         let destinations = Destinations { api_server: vec!["localhost".to_owned()], ..Destinations::default() };
-        let addresses = destinations.api_server().await;
+        let addresses = destinations.api_server().await.unwrap();
         assert!(addresses.iter().all(IpAddr::is_loopback) && !addresses.is_empty(), "{addresses:?}");
     }
 
     #[test]
-    fn the_operator_itself_and_metadata_services_are_never_dialled() {
+    fn this_host_and_metadata_services_are_never_dialled() {
         for address in [
             "127.0.0.1",
             "::1",
@@ -151,10 +177,18 @@ mod tests {
             "224.0.0.1",
             "100.100.100.200",
             "fd00:ec2::254",
+            "168.63.129.16",
+            "192.0.0.192",
+            "fd20:ce::254",
+            "fd00:ec2::23",
+            "fd00:42::42",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b::7f00:1",
+            "2002:a9fe:a9fe::1",
         ] {
             assert_eq!(address.parse().map(is_allowed), Ok(false), "{address}");
         }
-        for address in ["192.0.2.10", "10.1.2.3", "2001:db8::1"] {
+        for address in ["192.0.2.10", "10.1.2.3", "2001:db8::1", "64:ff9b::192.0.2.10", "2002:c000:20a::1"] {
             assert_eq!(address.parse().map(is_allowed), Ok(true), "{address}");
         }
     }

@@ -39,11 +39,14 @@ enum Standing {
 /// How long the work waits at its beginning for a first look at the policies.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
+/// How long until both kinds are listed anew, after one could not be read.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// A change of what was seen.
 enum Seen {
     Policies,
     Bindings,
-    /// One of the two kinds cannot be watched.
+    /// One of the two kinds cannot be read.
     Trouble(String),
 }
 
@@ -73,33 +76,48 @@ impl Guard {
 /// Watches the policies that `cluster` is to be guarded by until the process ends; without any, does nothing until then.
 pub async fn run(cluster: Cluster) {
     let Some(inner) = &cluster.guard.0 else { return std::future::pending().await };
+    cluster.metrics.guarded(false);
+    loop {
+        let why = look(&cluster, inner).await;
+        // What was seen before is no evidence any more: both are listed before it counts again.
+        inner.stand(&cluster, Standing::Otherwise(why));
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Watches until one of the two kinds cannot be read; why.
+async fn look(cluster: &Cluster, inner: &Inner) -> String {
     let (policies, policy_events) = watched::<ValidatingAdmissionPolicy>(&cluster.client, || Seen::Policies);
     let (bindings, binding_events) = watched::<ValidatingAdmissionPolicyBinding>(&cluster.client, || Seen::Bindings);
     let events = futures::stream::select(policy_events, binding_events);
     pin_mut!(events);
     let mut listed = (false, false);
     while let Some(seen) = events.next().await {
-        match &seen {
+        match seen {
             Seen::Policies => listed.0 = true,
             Seen::Bindings => listed.1 = true,
-            Seen::Trouble(_) => {}
+            Seen::Trouble(why) => return why,
         }
-        let standing = match seen {
-            Seen::Trouble(why) => Standing::Otherwise(why),
-            Seen::Policies | Seen::Bindings if listed == (true, true) => {
-                wrong(&inner.wanted, &policies, &bindings).map_or(Standing::AsInstalled, Standing::Otherwise)
-            }
-            Seen::Policies | Seen::Bindings => continue,
-        };
-        if inner.standing.send_replace(standing.clone()) == standing {
-            continue;
+        if listed == (true, true) {
+            let wrong = wrong(&inner.wanted, &policies, &bindings);
+            inner.stand(cluster, wrong.map_or(Standing::AsInstalled, Standing::Otherwise));
+        }
+    }
+    "their watch ended".to_owned()
+}
+
+impl Inner {
+    /// Takes in how the policies stand; where that is news, it is told, and all who wait are looked at again.
+    fn stand(&self, cluster: &Cluster, standing: Standing) {
+        if self.standing.send_replace(standing.clone()) == standing {
+            return;
         }
         match &standing {
             Standing::Otherwise(why) => tracing::error!(why, "nobody is launched: the admission policies do not stand"),
             _ => tracing::info!("the admission policies stand as installed"),
         }
         cluster.metrics.guarded(standing == Standing::AsInstalled);
-        waiting_everywhere(&cluster);
+        waiting_everywhere(cluster);
     }
 }
 
@@ -120,15 +138,25 @@ where
         let seen = match event {
             Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => Some(seen()),
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => None,
-            // What was seen stands until it is seen otherwise; what was never seen is no evidence.
-            Err(watcher::Error::InitialListFailed(error)) => {
-                Some(Seen::Trouble(format!("{} cannot be read: {error}", K::plural(&()))))
+            // What was never seen, or may not be seen any more, is no evidence. A connection that is cut is taken up again.
+            Err(watcher::Error::InitialListFailed(error)) => Some(Seen::Trouble(unread::<K>(&error))),
+            Err(watcher::Error::WatchStartFailed(error)) if is_refused(&error) => {
+                Some(Seen::Trouble(unread::<K>(&error)))
             }
             Err(_) => None,
         };
         std::future::ready(seen)
     });
     (store, events)
+}
+
+fn unread<K: Resource<DynamicType = ()>>(error: &kube::Error) -> String {
+    format!("{} cannot be read: {error}", K::plural(&()))
+}
+
+/// Whether the API server does not let us, or does not know us.
+fn is_refused(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if [401, 403].contains(&status.code))
 }
 
 /// What is wrong with what stands, if anything.

@@ -20,13 +20,11 @@ pub struct Guarded {
     pub binding: ValidatingAdmissionPolicyBinding,
 }
 
-/// Kubernetes' own controllers that change and delete objects of every kind.
-const CONTROLLERS: [&str; 4] = [
-    "system:kube-controller-manager",
-    "system:serviceaccount:kube-system:generic-garbage-collector",
-    "system:serviceaccount:kube-system:namespace-controller",
-    "system:serviceaccount:kube-system:storage-version-migrator-controller",
-];
+/// The request is one of Kubernetes' own controllers, which change and delete objects of every kind.
+const BY_CONTROLLERS: &str = "request.userInfo.username in ['system:kube-controller-manager', \
+    'system:serviceaccount:kube-system:generic-garbage-collector', \
+    'system:serviceaccount:kube-system:namespace-controller', \
+    'system:serviceaccount:kube-system:storage-version-migrator-controller']";
 
 /// The prefix of the keys that are Berth's own, as a text of CEL.
 const OURS: &str = "'berth.dev/'";
@@ -144,14 +142,24 @@ fn instances(prefix: &str) -> Value {
              .filter(o, o.kind == 'Session' && o.apiVersion.startsWith('{GROUP}/'))"
         )
     };
+    // The garbage collector goes by all of these.
+    let named = |of: &str| format!("{}.map(o, o.apiVersion + ' ' + o.kind + ' ' + o.name + ' ' + o.uid)", owned(of));
     let marked = |of: &str| {
         let any =
             |what: &str| format!("(has({of}.metadata.{what}) && {of}.metadata.{what}.exists(k, k.startsWith({OURS})))");
         format!("{} || {} || size({}) > 0", any("labels"), any("annotations"), owned(of))
     };
-    let is_marked = json!({
-        "name": "marked-as-an-instance",
-        "expression": format!("{} || (oldObject != null && ({}))", marked("object"), marked("oldObject")),
+    // One expression, which ends at its first part that is false: conditions by themselves are all evaluated, and most pods
+    // are nobody's instance. Kubernetes' controllers change pods, and make none in a name of ours.
+    let concerned = json!({
+        "name": "marked-as-an-instance-and-not-by-berth",
+        "expression": format!(
+            "({} || (oldObject != null && ({}))) && !(request.operation == 'UPDATE' && {}) && {}",
+            marked("object"),
+            marked("oldObject"),
+            BY_CONTROLLERS,
+            not_by_berth()
+        ),
     });
     let rules = [
         rule(
@@ -166,17 +174,15 @@ fn instances(prefix: &str) -> Value {
         ),
         rule(
             format!(
-                "request.operation == 'CREATE' ? size({}) == 0 : {}.map(o, o.uid) == {}.map(o, o.uid)",
+                "request.operation == 'CREATE' ? size({}) == 0 : {} == {}",
                 owned("object"),
-                owned("object"),
-                owned("oldObject")
+                named("object"),
+                named("oldObject")
             ),
             "a pod that a Session owns is its instance: only Berth makes or unmakes one",
         ),
     ];
-    // What costs most comes last: most pods are nobody's instance.
-    let who = [is_marked, controllers(), others()];
-    policy(prefix, "instance-keys", ("", "v1", "pods"), &["CREATE", "UPDATE"], &who, &rules, json!([]))
+    policy(prefix, "instance-keys", ("", "v1", "pods"), &["CREATE", "UPDATE"], &[concerned], &rules, json!([]))
 }
 
 /// A policy with what the API server would fill in written out, so that it can be compared with what stands.
@@ -223,13 +229,16 @@ fn may(resource: &str, name: &str, verb: &str) -> String {
 
 /// The request is none of Berth's own.
 fn others() -> Value {
-    json!({ "name": "not-by-berth", "expression": format!("!{}", may("sessions", "", "operate")) })
+    json!({ "name": "not-by-berth", "expression": not_by_berth() })
+}
+
+fn not_by_berth() -> String {
+    format!("!{}", may("sessions", "", "operate"))
 }
 
 /// The request is none of Kubernetes' own controllers.
 fn controllers() -> Value {
-    let accounts = CONTROLLERS.map(|account| format!("'{account}'")).join(", ");
-    json!({ "name": "not-by-kubernetes", "expression": format!("!(request.userInfo.username in [{accounts}])") })
+    json!({ "name": "not-by-kubernetes", "expression": format!("!({BY_CONTROLLERS})") })
 }
 
 /// A new object has no key of ours.

@@ -17,9 +17,9 @@ pub struct Hardening {
     pub priority_class_name: Option<String>,
     /// Whether each instance has users of its own, so that none inside is one of the node's (KEP-127).
     pub user_namespaces: bool,
-    /// The limits of a container where its template names neither limit nor request.
+    /// The limits of a container that names none, nor its pod; what it requests beyond them is its limit.
     pub limits: Amounts,
-    /// The requests of such a container.
+    /// The requests of such a container, where it names none.
     pub requests: Amounts,
 }
 
@@ -107,7 +107,7 @@ impl Hardening {
             let written = |of: &Value, list: &str| {
                 of.get(list).and_then(|list| list.get(name)).filter(|it| !it.is_null()).cloned()
             };
-            let is_bounded = ["limits", "requests"].iter().any(|list| written(of_pod, list).is_some());
+            let is_bounded = written(of_pod, "limits").is_some();
             let own = Value::Object(resources.clone());
             if is_bounded || written(&own, "limits").is_some() {
                 continue;
@@ -123,7 +123,10 @@ impl Hardening {
                 (Some(_), None) => {}
                 (None, limit) => {
                     let request = self.requests.get(name);
-                    let fits = |request: &&String| limit.is_none_or(|limit| amount(request) <= amount(limit));
+                    let fits = |request: &&String| {
+                        let within = limit.is_none_or(|limit| amount(request) <= amount(limit));
+                        within && written(of_pod, "requests").is_none()
+                    };
                     if let Some(request) = request.filter(fits) {
                         set(resources, "requests", name, request.clone());
                     }

@@ -2,6 +2,7 @@
 //! JSON, so that fields of a newer Kubernetes pass through untouched.
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 
@@ -50,9 +51,20 @@ pub fn for_dry_run(workspace: &Workspace, template: &Template, hardening: &Harde
 
 /// Whether `pod` belongs to the session of this uid: by its owner, or by the label where somebody took that.
 pub fn belongs(pod: &Pod, session_uid: &str) -> bool {
-    let owned = pod.owner_references().iter().any(|owner| owner.uid == session_uid);
-    let foreign = pod.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid != session_uid);
-    owned || (!foreign && pod.labels().get(SESSION_UID_LABEL).is_some_and(|uid| uid == session_uid))
+    let foreign =
+        pod.owner_references().iter().any(|owner| owner.controller == Some(true) && !is_session(owner, session_uid));
+    is_owned(pod, session_uid)
+        || (!foreign && pod.labels().get(SESSION_UID_LABEL).is_some_and(|uid| uid == session_uid))
+}
+
+/// Whether the session of this uid is an owner of `pod`.
+pub fn is_owned(pod: &Pod, session_uid: &str) -> bool {
+    pod.owner_references().iter().any(|owner| is_session(owner, session_uid))
+}
+
+/// A uid under another kind is what a stranger writes who knows a session's: admission lets only Berth name a Session.
+fn is_session(owner: &OwnerReference, uid: &str) -> bool {
+    owner.uid == uid && owner.kind == "Session" && owner.api_version.starts_with(&format!("{GROUP}/"))
 }
 
 /// The reference by which Kubernetes deletes the pod with its session.
@@ -93,4 +105,27 @@ fn spec(template: &Template, owner: Owner<'_>, hardening: &Hardening) -> Map<Str
         spec.insert("volumes".to_owned(), Value::Array(volumes));
     }
     spec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_a_sessions_by_a_session_as_its_owner_and_not_by_a_uid_alone() {
+        let owned = |api_version: &str, kind: &str, controller: bool| -> Pod {
+            let owner =
+                json!({ "apiVersion": api_version, "kind": kind, "name": "a", "uid": "s", "controller": controller });
+            serde_json::from_value(json!({ "metadata": { "name": "p", "ownerReferences": [owner] } })).unwrap()
+        };
+        assert!(belongs(&owned("berth.dev/v1alpha1", "Session", true), "s"));
+        for (api_version, kind) in [("x.dev/v1", "Session"), ("berth.dev/v1alpha1", "Sessions"), ("v1", "Pod")] {
+            for controller in [true, false] {
+                assert!(!belongs(&owned(api_version, kind, controller), "s"), "{api_version} {kind}");
+            }
+            let mut labelled = owned(api_version, kind, true);
+            labelled.metadata.labels = Some([(SESSION_UID_LABEL.to_owned(), "s".to_owned())].into());
+            assert!(!belongs(&labelled, "s"), "another controls it");
+        }
+    }
 }

@@ -26,7 +26,7 @@ use crate::plan::hardening::Hardening;
 use crate::plan::instance::{self, Health};
 use crate::plan::phase::{self, Event, Next};
 use crate::plan::policy::{InForce, PolicySource, Rules};
-use crate::plan::{Plan, template};
+use crate::plan::{Plan, template, workspace};
 use steps::{mark, provision, publish, restamp};
 
 /// What was observed of a session and of what it depends on.
@@ -309,6 +309,8 @@ fn sound_template(workspace: &Workspace, hardening: &Hardening) -> Result<(), Bl
         .ok_or(Blocker::TemplateUntried)?;
     match said.status {
         condition::Status::False => Err(Blocker::TemplateInvalid(said.message.clone())),
+        // It was given under other settings, or by another version: it is about to be asked for again.
+        condition::Status::True if said.message != workspace::accepted(hardening) => Err(Blocker::TemplateUntried),
         condition::Status::True | condition::Status::Unknown => Ok(()),
     }
 }

@@ -149,19 +149,16 @@ fn verdict(world: &World) -> Verdict {
     }
 }
 
-/// The words for a template that the API server accepts.
-fn accepted(hardening: &Hardening) -> String {
-    format!("the API server accepts what the template makes{}", with(hardening))
+/// The words for a template that the API server accepts, with what the installation adds to it: a verdict counts for the
+/// settings that it was given under.
+pub(super) fn accepted(hardening: &Hardening) -> String {
+    format!("the API server accepts what the template makes with {}", hardening.words())
 }
 
-/// How the words begin for a template that the API server refuses.
+/// How the words begin for a template that the API server refuses. What the installation adds is told where somebody set it.
 fn refused(hardening: &Hardening) -> String {
-    format!("the API server refuses what the template makes{}", with(hardening))
-}
-
-/// What the settings are, where they are not what they are by themselves: a verdict was given under them.
-fn with(hardening: &Hardening) -> String {
-    if *hardening == Hardening::default() { String::new() } else { format!(" with {}", hardening.words()) }
+    let words = "the API server refuses what the template makes";
+    if *hardening == Hardening::default() { words.to_owned() } else { format!("{words} with {}", hardening.words()) }
 }
 
 /// Reason of the condition `TemplateValid` of a template that only an edit can mend.

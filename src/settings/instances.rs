@@ -46,10 +46,10 @@ pub(super) fn settle(file: File) -> anyhow::Result<Hardening> {
     }
     for class in [&hardening.runtime_class_name, &hardening.priority_class_name].into_iter().flatten() {
         anyhow::ensure!(!class.is_empty(), "a class of instances without a name: write one, or leave the key out");
-        anyhow::ensure!(
-            !class.starts_with("system-"),
-            "instances.priorityClassName is {class}, which is for the system's own pods: name another class"
-        );
+    }
+    let of_system = hardening.priority_class_name.as_deref().filter(|class| class.starts_with("system-"));
+    if let Some(class) = of_system {
+        anyhow::bail!("instances.priorityClassName is {class}, which is for the system's own pods: name another class");
     }
     Ok(hardening)
 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::api::time::Instant;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SESSION_FINALIZER, SESSION_UID_LABEL, Session, Workspace};
 use crate::plan::admission::Rival;
+use crate::plan::hardening::Hardening;
 use crate::plan::policy::PolicySource;
 use crate::plan::session::{Attempt, World};
 
@@ -244,7 +245,7 @@ pub fn workspace(bytes: &mut Unstructured<'_>) -> Result<Workspace> {
     let said = word(bytes, &["True", "True", "True", "True", "True", "False", "Unknown"])?;
     object["status"] = json!({"conditions": [{
         "type": "TemplateValid", "status": said, "reason": word(bytes, &["Accepted", "Refused", "Forbidden"])?,
-        "message": "", "observedGeneration": bytes.int_in_range(0i64..=7)?.min(1), "lastTransitionTime": start(),
+        "message": crate::plan::workspace::accepted(&Hardening::default()), "observedGeneration": bytes.int_in_range(0i64..=7)?.min(1), "lastTransitionTime": start(),
     }]});
     read(object)
 }

@@ -69,7 +69,7 @@ pub(super) fn restamp(world: &World) -> Vec<Step> {
         let labelled = pod.labels().get(SESSION_UID_LABEL) == Some(&session_uid)
             && pod.labels().get(MANAGED_BY_LABEL).is_some_and(|value| value == MANAGED_BY)
             && pod.labels().get(WORKSPACE_UID_LABEL) == workspace_uid.as_ref();
-        let owned = pod.owner_references().iter().any(|owner| owner.uid == session_uid);
+        let owned = pod::is_owned(pod, &session_uid);
         let named = annotations.iter().all(|(key, value)| pod.annotations().get(*key) == Some(value));
         pod.metadata.deletion_timestamp.is_none() && !(labelled && owned && named)
     };

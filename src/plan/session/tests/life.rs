@@ -40,7 +40,7 @@ pub(super) fn workspace(spec: Value) -> Arc<Workspace> {
         "apiVersion": "berth.dev/v1alpha1", "kind": "Workspace",
         "metadata": {"name": "box", "namespace": "n", "uid": "w", "generation": 1}, "spec": merged,
         "status": {"conditions": [{
-            "type": "TemplateValid", "status": "True", "reason": "Accepted", "message": "", "observedGeneration": 1,
+            "type": "TemplateValid", "status": "True", "reason": "Accepted", "message": crate::plan::workspace::accepted(&Hardening::default()), "observedGeneration": 1,
             "lastTransitionTime": at(0),
         }]},
     })))

@@ -98,15 +98,11 @@ fn own_problems(spec: &PodSpec, template: &Template) -> Vec<String> {
             ),
         );
     }
-    for (list, containers) in
-        [("initContainers", spec.init_containers.as_deref().unwrap_or_default()), ("containers", &spec.containers)]
-    {
-        for container in containers {
-            refuse(
-                container.image.as_deref().is_none_or(str::is_empty),
-                &format!("spec.template.spec.{list}[{}].image is missing: name the image to run", container.name),
-            );
-        }
+    for (at, container) in restricted::containers(spec) {
+        refuse(
+            container.image.as_deref().is_none_or(str::is_empty),
+            &format!("{at}.image is missing: name the image to run"),
+        );
     }
     problems
 }

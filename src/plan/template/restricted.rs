@@ -3,8 +3,8 @@
 //! <https://kubernetes.io/docs/concepts/security/pod-security-standards/>.
 
 use k8s_openapi::api::core::v1::{
-    AppArmorProfile, Capabilities, Container, HTTPGetAction, LifecycleHandler, PodSecurityContext, PodSpec, Probe,
-    SELinuxOptions, SeccompProfile, SecurityContext, TCPSocketAction, WindowsSecurityContextOptions,
+    Capabilities, Container, HTTPGetAction, LifecycleHandler, PodSecurityContext, PodSpec, Probe, SELinuxOptions,
+    SecurityContext, TCPSocketAction,
 };
 use serde_json::{Map, Value};
 
@@ -61,16 +61,18 @@ pub fn violations(spec: &PodSpec, written: &Map<String, Value>) -> Vec<String> {
     let none = PodSecurityContext::default();
     let of_pod = spec.security_context.as_ref().unwrap_or(&none);
     problems.extend(pod_problems(of_pod));
-    for (list, containers) in
-        [("initContainers", spec.init_containers.as_deref().unwrap_or_default()), ("containers", &spec.containers)]
-    {
-        for container in containers {
-            let at = format!("{AT}.{list}[{}]", container.name);
-            problems.extend(container_problems(&at, container));
-            problems.extend(missing(&at, container, of_pod, is_windows));
-        }
+    for (at, container) in containers(spec) {
+        problems.extend(container_problems(&at, container));
+        problems.extend(missing(&at, container, of_pod, is_windows));
     }
     problems
+}
+
+/// All containers that a template may have, each with where it stands.
+pub fn containers(spec: &PodSpec) -> impl Iterator<Item = (String, &Container)> {
+    let first = spec.init_containers.iter().flatten().map(|container| ("initContainers", container));
+    let all = first.chain(spec.containers.iter().map(|container| ("containers", container)));
+    all.map(|(list, container)| (format!("{AT}.{list}[{}]", container.name), container))
 }
 
 /// The annotations of a pod that take a wall away.
@@ -96,58 +98,23 @@ fn volume_problems(written: &Map<String, Value>) -> Vec<String> {
 
 /// The same as for a container, for those that say nothing of their own; and what only a pod has.
 fn pod_problems(security: &PodSecurityContext) -> Vec<String> {
-    let mut problems = Identity {
+    // A container says the same of itself in fields of the same names.
+    let alike = SecurityContext {
         run_as_non_root: security.run_as_non_root,
         run_as_user: security.run_as_user,
-        seccomp: security.seccomp_profile.as_ref(),
-        app_armor: security.app_armor_profile.as_ref(),
-        se_linux: security.se_linux_options.as_ref(),
-        windows: security.windows_options.as_ref(),
-    }
-    .problems(AT);
+        seccomp_profile: security.seccomp_profile.clone(),
+        app_armor_profile: security.app_armor_profile.clone(),
+        se_linux_options: security.se_linux_options.clone(),
+        windows_options: security.windows_options.clone(),
+        ..SecurityContext::default()
+    };
+    let mut problems = security_problems(AT, &alike);
     let unsafe_sysctls =
         security.sysctls.iter().flatten().filter(|sysctl| !SAFE_SYSCTLS.contains(&sysctl.name.as_str()));
     problems.extend(
         unsafe_sysctls.map(|sysctl| format!("{AT}.securityContext.sysctls[{}] is not allowed: remove it", sysctl.name)),
     );
     problems
-}
-
-/// What a pod and a container say alike of who a process is and of the walls around it.
-struct Identity<'a> {
-    run_as_non_root: Option<bool>,
-    run_as_user: Option<i64>,
-    seccomp: Option<&'a SeccompProfile>,
-    app_armor: Option<&'a AppArmorProfile>,
-    se_linux: Option<&'a SELinuxOptions>,
-    windows: Option<&'a WindowsSecurityContextOptions>,
-}
-
-impl Identity<'_> {
-    /// What makes it root, or takes the walls away.
-    fn problems(&self, at: &str) -> Vec<String> {
-        let seccomp = self.seccomp.map(|profile| profile.type_.as_str()).unwrap_or("RuntimeDefault");
-        let seccomp_refused = format!("seccompProfile {seccomp} is not allowed: use RuntimeDefault");
-        let wrong = [
-            (self.run_as_non_root == Some(false), "runAsNonRoot false is not allowed: remove it"),
-            (self.run_as_user == Some(0), "runAsUser 0 is not allowed: name another user, as the image has it"),
-            (!["RuntimeDefault", "Localhost"].contains(&seccomp), seccomp_refused.as_str()),
-            (
-                self.app_armor.is_some_and(|profile| profile.type_ == "Unconfined"),
-                "appArmorProfile Unconfined is not allowed: use RuntimeDefault",
-            ),
-            (
-                self.se_linux.is_some_and(|options| !is_confined(options)),
-                "seLinuxOptions may not name a user, a role or a type of its own: use level, or remove it",
-            ),
-            (
-                self.windows.is_some_and(|options| options.host_process == Some(true)),
-                "windowsOptions.hostProcess is not allowed: remove it",
-            ),
-        ];
-        let told = wrong.iter().filter(|(wrong, _)| *wrong);
-        told.map(|(_, words)| format!("{at}.securityContext.{words}")).collect()
-    }
 }
 
 fn is_confined(options: &SELinuxOptions) -> bool {
@@ -169,16 +136,29 @@ fn container_problems(at: &str, container: &Container) -> Vec<String> {
     problems
 }
 
+/// What makes a process root, takes the walls around it away, or gives it more than others have.
 fn security_problems(at: &str, security: &SecurityContext) -> Vec<String> {
-    let mut problems = Identity {
-        run_as_non_root: security.run_as_non_root,
-        run_as_user: security.run_as_user,
-        seccomp: security.seccomp_profile.as_ref(),
-        app_armor: security.app_armor_profile.as_ref(),
-        se_linux: security.se_linux_options.as_ref(),
-        windows: security.windows_options.as_ref(),
-    }
-    .problems(at);
+    let seccomp = security.seccomp_profile.as_ref().map(|profile| profile.type_.as_str()).unwrap_or("RuntimeDefault");
+    let seccomp_refused = format!("seccompProfile {seccomp} is not allowed: use RuntimeDefault");
+    let wrong = [
+        (security.run_as_non_root == Some(false), "runAsNonRoot false is not allowed: remove it"),
+        (security.run_as_user == Some(0), "runAsUser 0 is not allowed: name another user, as the image has it"),
+        (!["RuntimeDefault", "Localhost"].contains(&seccomp), seccomp_refused.as_str()),
+        (
+            security.app_armor_profile.as_ref().is_some_and(|profile| profile.type_ == "Unconfined"),
+            "appArmorProfile Unconfined is not allowed: use RuntimeDefault",
+        ),
+        (
+            security.se_linux_options.as_ref().is_some_and(|options| !is_confined(options)),
+            "seLinuxOptions may not name a user, a role or a type of its own: use level, or remove it",
+        ),
+        (
+            security.windows_options.as_ref().is_some_and(|options| options.host_process == Some(true)),
+            "windowsOptions.hostProcess is not allowed: remove it",
+        ),
+    ];
+    let told = wrong.iter().filter(|(wrong, _)| *wrong);
+    let mut problems: Vec<String> = told.map(|(_, words)| format!("{at}.securityContext.{words}")).collect();
     if security.privileged == Some(true) {
         problems.push(format!("{at}.securityContext.privileged is not allowed: remove it"));
     }

@@ -6,6 +6,7 @@ pub mod condition;
 pub mod duration;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod network;
 pub mod policy;
 pub mod reason;
 pub mod session;
@@ -13,6 +14,7 @@ pub mod text;
 pub mod time;
 pub mod workspace;
 
+pub use network::Network;
 pub use policy::{SessionPolicy, SessionPolicySpec};
 pub use reason::Reason;
 pub use session::{Session, SessionSpec, SessionStatus};

@@ -27,6 +27,7 @@ use kube::Client;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::plan::hardening::Hardening;
+use crate::plan::network::Neighbourhood;
 use crate::traces::Traces;
 use cache::Stores;
 use dial::Destinations;
@@ -64,6 +65,8 @@ pub struct Cluster {
     pub guard: Guard,
     /// What the installation says of every instance.
     pub hardening: Arc<Hardening>,
+    /// Who is around every instance.
+    pub neighbourhood: Arc<Neighbourhood>,
     /// The time.
     pub clock: Clock,
 }

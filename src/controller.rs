@@ -1,6 +1,7 @@
 //! The loop: observe, decide, apply, publish, and look again in time. Owns how often and after what delay; the
 //! decisions are `plan`'s, the requests `cluster`'s.
 
+mod network_policy;
 mod session;
 mod workspace;
 
@@ -42,7 +43,7 @@ struct Loop {
 
 /// Runs the loops of all kinds until `stop` says so; what is under way is finished.
 pub async fn run(cluster: Cluster, requests: Requests, stop: watch::Receiver<bool>) {
-    let Requests { sessions, workspaces } = requests;
+    let Requests { sessions, workspaces, network_policies } = requests;
     let stores = cluster.stores.clone();
     let cluster = Arc::new(cluster);
     let session_loop = drive(
@@ -56,12 +57,20 @@ pub async fn run(cluster: Cluster, requests: Requests, stop: watch::Receiver<boo
     let workspace_loop = drive(
         stores.workspaces.reader(),
         workspaces,
-        stop,
-        cluster,
+        stop.clone(),
+        Arc::clone(&cluster),
         workspace::reconcile,
         Loop { name: "workspace", count: Memory::workspace_failed },
     );
-    future::join(session_loop, workspace_loop).await;
+    let network_policy_loop = drive(
+        stores.network_policies.reader(),
+        network_policies,
+        stop,
+        cluster,
+        network_policy::reconcile,
+        Loop { name: "networkpolicy", count: Memory::network_policy_failed },
+    );
+    future::join3(session_loop, workspace_loop, network_policy_loop).await;
 }
 
 async fn drive<K, F>(

@@ -24,6 +24,7 @@ use crate::controller;
 use crate::install::admission::Guarded;
 use crate::metrics::Metrics;
 use crate::plan::hardening::Hardening;
+use crate::plan::network::Neighbourhood;
 use crate::traces::Traces;
 
 /// The name of the leader lease.
@@ -61,6 +62,7 @@ impl Operator {
             destinations: Arc::default(),
             guard: Guard::default(),
             hardening: Arc::default(),
+            neighbourhood: Arc::new(Neighbourhood::of(namespace)),
             clock,
         };
         Self { cluster, contender, watch_namespaces }
@@ -77,6 +79,13 @@ impl Operator {
     #[must_use]
     pub fn with_hardening(mut self, hardening: Hardening) -> Self {
         self.cluster.hardening = Arc::new(hardening);
+        self
+    }
+
+    /// With those around every instance: who reaches it, and what is private here.
+    #[must_use]
+    pub fn surrounded_by(mut self, neighbourhood: Neighbourhood) -> Self {
+        self.cluster.neighbourhood = Arc::new(neighbourhood);
         self
     }
 

@@ -10,6 +10,7 @@ pub mod fuzzing;
 pub mod hardening;
 pub mod instance;
 pub mod name;
+pub mod network;
 pub mod phase;
 pub mod pod;
 pub mod policy;

@@ -5,17 +5,20 @@ mod endpoints;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod instances;
+mod network;
 pub mod traces;
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::cluster::dial::Destinations;
 use crate::plan::hardening::Hardening;
+use crate::plan::network::Neighbourhood;
 use traces::TraceSettings;
 
 /// What `berth operator` is told on the command line and by the environment. What it is not told is in the file.
@@ -75,6 +78,7 @@ struct File {
     traces: traces::File,
     instances: instances::File,
     endpoints: endpoints::File,
+    network: network::File,
     admission: Admission,
 }
 
@@ -124,7 +128,7 @@ pub enum LogFormat {
 }
 
 /// The settings in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The namespace of the leader lease.
     pub namespace: String,
@@ -145,6 +149,8 @@ pub struct Settings {
     pub admission_policies: Option<String>,
     /// What every instance has, whatever its template says.
     pub hardening: Hardening,
+    /// Who is around every instance.
+    pub neighbourhood: Neighbourhood,
     /// Where the activity of sessions is read from.
     pub activity_source: ActivitySource,
     /// How log lines are written.
@@ -181,6 +187,7 @@ impl Flags {
         }
         let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         Ok(Settings {
+            neighbourhood: network::settle(file.network, &self.namespace)?,
             identity: self.identity.unwrap_or_else(own_name),
             namespace: self.namespace,
             watch_namespaces,
@@ -206,6 +213,18 @@ fn read(path: &Path) -> anyhow::Result<File> {
 /// A file with nothing in it, or with comments alone, sets nothing.
 fn parse(text: &str) -> Result<File, serde_saphyr::Error> {
     Ok(serde_saphyr::from_str::<Option<File>>(text)?.unwrap_or_default())
+}
+
+/// The networks that are written under `key`; an address stands for itself.
+fn networks(key: &str, texts: Vec<String>) -> anyhow::Result<Vec<IpNet>> {
+    let network = |text: String| {
+        let one = || Some(IpNet::from(text.parse::<IpAddr>().ok()?));
+        text.parse()
+            .ok()
+            .or_else(one)
+            .with_context(|| format!("`{text}` in {key} is no network: write one such as 10.1.0.0/16, or an address"))
+    };
+    texts.into_iter().map(network).collect()
 }
 
 /// Whether this is a label as RFC 1123 has it, which the names of namespaces are.
@@ -271,6 +290,10 @@ mod tests {
             ("admission: {policy: berth}", "policy"),
             ("endpoints: {allow: [10.0.0.0/33]}", "`10.0.0.0/33` in endpoints.allow"),
             ("endpoints: {deny: [build-7]}", "`build-7` in endpoints.deny"),
+            ("network: {internal: [campus]}", "`campus` in network.internal"),
+            ("network: {dns: [{}]}", "network.dns[0] is wrong: write exactly one of cidr"),
+            ("network: {gateways: [{cidr: 10.0.0.1}]}", "`10.0.0.1` is no network"),
+            ("network: {gateways: [{pods: {namespace: edge, labels: {}}}]}", "pods without labels are all pods"),
             ("watchNamespaces: [Upper]", "`Upper` is no namespace's name"),
             ("log: [", "is wrong"),
         ] {

@@ -43,7 +43,9 @@ pub fn all(shapes: &BTreeMap<Workload, Shape>) -> Vec<Plan> {
                 add(Action::Unobserved(watched), number);
             }
             for number in 1..=shape.writes {
-                if !matches!(watched, Watched::Workspaces | Watched::Policies) || points.contains(&number) {
+                if !matches!(watched, Watched::Workspaces | Watched::Policies | Watched::NetworkPolicies)
+                    || points.contains(&number)
+                {
                     add(Action::Travel(watched), number);
                 }
             }

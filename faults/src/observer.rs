@@ -14,11 +14,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 /// What is watched: the resource, and its path.
-const RESOURCES: [(&str, &str); 5] = [
+const RESOURCES: [(&str, &str); 6] = [
     ("sessions.berth.dev", "/apis/berth.dev/v1alpha1/sessions"),
     ("workspaces.berth.dev", "/apis/berth.dev/v1alpha1/workspaces"),
     ("pods", "/api/v1/pods"),
     ("persistentvolumeclaims", "/api/v1/persistentvolumeclaims"),
+    ("networkpolicies.networking.k8s.io", "/apis/networking.k8s.io/v1/networkpolicies"),
     ("leases.coordination.k8s.io", "/apis/coordination.k8s.io/v1/leases"),
 ];
 

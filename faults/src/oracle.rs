@@ -46,6 +46,7 @@ pub fn picture(history: &History) -> Picture {
             })
         ));
     }
+    lines.push(format!("NetworkPolicies: {}", history.objects("networkpolicies.networking.k8s.io").len()));
     lines.push(format!("Claims: {}", history.objects("persistentvolumeclaims").len()));
     lines.sort();
     lines

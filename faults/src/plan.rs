@@ -67,13 +67,16 @@ pub enum Watched {
     Policies,
     /// Pods.
     Pods,
+    /// NetworkPolicies.
+    NetworkPolicies,
     /// All of them at once.
     Everything,
 }
 
 impl Watched {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Sessions, Self::Workspaces, Self::Policies, Self::Pods, Self::Everything];
+    pub const ALL: [Self; 6] =
+        [Self::Sessions, Self::Workspaces, Self::Policies, Self::Pods, Self::NetworkPolicies, Self::Everything];
 
     fn name(self) -> &'static str {
         match self {
@@ -81,6 +84,7 @@ impl Watched {
             Self::Workspaces => "workspaces",
             Self::Policies => "sessionpolicies",
             Self::Pods => "pods",
+            Self::NetworkPolicies => "networkpolicies",
             Self::Everything => "everything",
         }
     }

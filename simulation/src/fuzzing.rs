@@ -9,6 +9,7 @@ use berth::api::duration::MAX_HOURS;
 use berth::api::time::Instant;
 use berth::api::{Session, SessionPolicy, Workspace};
 use berth::cluster::apply;
+use berth::plan::network::{self, Fence, Neighbourhood};
 use berth::plan::policy::{PolicySource, Rules};
 use berth::plan::{session, workspace};
 use chrono::{DateTime, TimeDelta};
@@ -204,6 +205,12 @@ fn sound(policy: &SessionPolicy) {
 
 /// What is written about a Workspace is admitted.
 fn judged(workspace: Workspace, stands: &Value, policy: PolicySource, now: Instant) {
+    let wall = network::policy(&workspace, &Neighbourhood::default());
+    assert!(
+        wall.as_ref().is_none_or(Result::is_ok),
+        "{:?} is admitted, and there is no wall of it: {wall:?}",
+        workspace.spec
+    );
     let trial = workspace::Trial::Accepted;
     let world = workspace::World {
         workspace: Arc::new(workspace),
@@ -213,6 +220,7 @@ fn judged(workspace: Workspace, stands: &Value, policy: PolicySource, now: Insta
         policy,
         trial,
         hardening: Arc::default(),
+        fence: Fence::Stands,
     };
     for step in workspace::decide(&world, now).steps {
         if let workspace::Step::Publish(status) = step {
@@ -241,6 +249,7 @@ fn lived(
         attempt: session::Attempt::None,
         unguarded: None,
         hardening: Arc::default(),
+        fence: Fence::Stands,
     };
     for _ in 0..6 {
         for step in session::decide(&world, now).steps {

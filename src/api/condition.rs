@@ -68,6 +68,8 @@ pub enum Type {
     ClockSkew,
     /// Workspace: the API server would accept what the template makes.
     TemplateValid,
+    /// Workspace: the NetworkPolicy of its instances stands. Whether the cluster enforces it, nobody says.
+    NetworkPolicyApplied,
 }
 
 impl Type {
@@ -85,6 +87,7 @@ impl Type {
             Self::WorkspaceMissing => "WorkspaceMissing",
             Self::ClockSkew => "ClockSkew",
             Self::TemplateValid => "TemplateValid",
+            Self::NetworkPolicyApplied => "NetworkPolicyApplied",
         }
     }
 }

@@ -97,6 +97,18 @@ text_type!(
 );
 
 text_type!(
+    /// The name of a namespace: a DNS label.
+    NamespaceName, 1, 63, "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+    "write a namespace: lower-case letters, digits and '-', beginning and ending with a letter or digit"
+);
+
+text_type!(
+    /// A network, as an address and the length of its prefix.
+    Cidr, 3, 49, "isCIDR(self)",
+    "write a network such as 10.20.0.0/16 or 2001:db8::/32; one address is 192.0.2.10/32"
+);
+
+text_type!(
     /// A host name or an IP address, without a port.
     Host, 1, 253, "isIP(self) || self.matches('^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?([.][A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*[.]?$')",
     "write a host name or an IP address alone, such as build-7.example.org or 192.0.2.10; the port belongs in spec.access.port"

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::condition::Condition;
+use super::network::Network;
 use super::text::{Host, Line, ObjectName, Paragraph, UrlPath, VolumeName};
 
 /// A catalogue entry: what is launched, how it is reached, and how many may use it at once.
@@ -46,6 +47,8 @@ use super::text::{Host, Line, ObjectName, Paragraph, UrlPath, VolumeName};
         .message("write exactly one of spec.template (a pod is made for each session) and spec.endpoint (a machine that exists)"),
     validation = Rule::new("self.access.protocol == 'HTTP' || !has(self.access.path)")
         .message("spec.access.path is for protocol HTTP; leave it out, or set spec.access.protocol to HTTP"),
+    validation = Rule::new("has(self.template) || !has(self.network)")
+        .message("spec.network is for instances that spec.template makes; leave it out: the machine of spec.endpoint has a network of its own"),
 )]
 pub struct WorkspaceSpec {
     /// The name that people see. Unwritten: the object's name.
@@ -65,6 +68,9 @@ pub struct WorkspaceSpec {
     /// A machine that exists; nothing is provisioned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
+    /// What the instances may reach. Unwritten: public addresses, and nothing private.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     /// How many sessions may be live at once; 1 makes the workspace exclusive.
     #[serde(default = "one")]
     #[x_kube(validation = Rule::new("self >= 1 && self <= 10000")
@@ -260,7 +266,7 @@ pub struct WorkspaceStatus {
     /// How many sessions hold a slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_sessions: Option<i32>,
-    /// Ready and TemplateValid.
+    /// Ready, TemplateValid and NetworkPolicyApplied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::Status as ApiStatus;
@@ -19,6 +20,7 @@ use super::error::{CallError, bounded, optional};
 use crate::api::{
     OPERATOR_MANAGER, SESSION_FINALIZER, Session, USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_UID_LABEL, Workspace,
 };
+use crate::plan::network::{self, leftover};
 use crate::plan::pod;
 use crate::plan::session::Step;
 use crate::plan::workspace::{self, Trial};
@@ -141,6 +143,17 @@ pub async fn workspace_steps(
                 // The answer is a new observation: the planner decides on it.
                 return Err(CallError::Attempt);
             }
+            workspace::Step::EnsureNetworkPolicy(policy) => {
+                let outcome = ensure_network_policy(cluster, &namespace, &policy).await;
+                let failed = match outcome {
+                    Ok(()) => Ok(()),
+                    // It has changed, or gone: what it is now is on its way.
+                    Err(error) if error.is_conflict() || error.is_not_found() => return Err(error),
+                    Err(error @ CallError::Api(kube::Error::Api(_))) => Err(error.words()),
+                    Err(error) => return Err(error),
+                };
+                cluster.memory.fenced(&workspace.uid().unwrap_or_default(), failed, cluster.clock.now());
+            }
             workspace::Step::Publish(status) => {
                 let patch = json!({ "metadata": { "resourceVersion": workspace.resource_version() }, "status": to_value(status.as_ref())? });
                 cluster.leadership.check()?;
@@ -157,6 +170,40 @@ pub async fn workspace_steps(
             }
         }
     }
+    Ok(())
+}
+
+/// Executes the step about a NetworkPolicy that nothing needs any more.
+///
+/// # Errors
+/// When the API server does not do it.
+pub async fn network_policy_step(cluster: &Cluster, namespace: &str, step: leftover::Step) -> Result<(), CallError> {
+    let leftover::Step::Delete { name, uid } = step;
+    let api: Api<NetworkPolicy> = Api::namespaced(cluster.client.clone(), namespace);
+    delete(cluster, &api, &name, &with_uid(&uid)).await.map(drop)
+}
+
+/// Makes the policy, or puts it in the place of the one whose resource version it has: every field of its spec is ours.
+async fn ensure_network_policy(cluster: &Cluster, namespace: &str, policy: &NetworkPolicy) -> Result<(), CallError> {
+    let api: Api<NetworkPolicy> = Api::namespaced(cluster.client.clone(), namespace);
+    let params = PostParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PostParams::default() };
+    cluster.leadership.check()?;
+    let stands = match policy.resource_version() {
+        Some(_) => bounded(api.replace(&policy.name_any(), &params, policy)).await?,
+        None => match bounded(api.create(&params, policy)).await {
+            // Made before, and not seen yet or not to be found by its labels.
+            Err(error) if error.is_conflict() => {
+                let stands = bounded(api.get(&policy.name_any())).await.map_err(CallError::of_a_look)?;
+                let ours = network::in_place_of(policy.clone(), Some(&stands));
+                match stands.metadata.deletion_timestamp.is_some() {
+                    true => stands,
+                    false => bounded(api.replace(&policy.name_any(), &params, &ours)).await?,
+                }
+            }
+            made => made?,
+        },
+    };
+    cluster.stores.network_policies.own(stands);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
@@ -16,6 +17,7 @@ use kube::{Resource, ResourceExt};
 
 use super::slim::Slim;
 use crate::api::{SESSION_UID_LABEL, Session, SessionPolicy, Workspace};
+use crate::plan::name;
 use crate::planted::{self, Bug};
 
 /// The caches of all kinds.
@@ -23,29 +25,36 @@ use crate::planted::{self, Bug};
 pub struct Stores {
     /// All Sessions, by Workspace.
     pub sessions: Cache<Session>,
-    /// All Workspaces.
+    /// All Workspaces, by the NetworkPolicy of each.
     pub workspaces: Cache<Workspace>,
     /// All SessionPolicies.
     pub policies: Cache<SessionPolicy>,
     /// The pods that Berth made, by the uid of their Session.
     pub pods: Cache<Pod>,
+    /// The NetworkPolicies that Berth made.
+    pub network_policies: Cache<NetworkPolicy>,
 }
 
 impl Default for Stores {
     fn default() -> Self {
         Self {
             sessions: Cache::new(|session: &Session| {
-                Some(workspace_key(&session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str()))
+                Some(key(&session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str()))
             }),
-            workspaces: Cache::new(|_| None),
+            workspaces: Cache::new(|workspace: &Workspace| {
+                let policy = name::network_policy(&workspace.name_any(), &workspace.uid()?);
+                Some(key(&workspace.namespace()?, &policy))
+            }),
             policies: Cache::new(|_| None),
             pods: Cache::new(|pod: &Pod| pod.labels().get(SESSION_UID_LABEL).cloned()),
+            network_policies: Cache::new(|_| None),
         }
     }
 }
 
-/// The key under which the sessions of a Workspace are found.
-pub fn workspace_key(namespace: &str, name: &str) -> String {
+/// The key of what belongs to the object of this name: under the name of its Workspace a session is found, under that of its
+/// policy a Workspace.
+pub fn key(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
 }
 

@@ -46,6 +46,7 @@ pub fn take(cluster: &Cluster) -> Census {
         ("Workspace", stores.workspaces.unreadable_count()),
         ("SessionPolicy", stores.policies.unreadable_count()),
         ("Pod", stores.pods.unreadable_count()),
+        ("NetworkPolicy", stores.network_policies.unreadable_count()),
     ]);
     census
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::net::{TcpStream, lookup_host};
 
+use crate::plan::network::is_metadata;
+
 /// Where endpoints may be, by the installation's word. What is never dialled anywhere is not here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Destinations {
@@ -84,22 +86,10 @@ async fn attempt(host: &str, port: u16, destinations: &Destinations) -> Result<(
     Err(last)
 }
 
-/// Addresses of metadata and credential services that are not link-local: of Alibaba, Azure, Oracle (as it was), Amazon and
-/// its pod identities, Google, Scaleway.
-const METADATA: [IpAddr; 7] = [
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
-];
-
 /// Whether a workspace may be at this address: not on this very host, not at a metadata service.
 fn is_allowed(address: IpAddr) -> bool {
     let address = address.to_canonical();
-    if METADATA.contains(&address) {
+    if is_metadata(address) {
         return false;
     }
     match address {

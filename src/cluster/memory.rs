@@ -17,8 +17,8 @@ use crate::planted::{self, Bug};
 const LOOKS: Backoff = Backoff { first: Duration::from_millis(50), last: Duration::from_secs(30) };
 /// The delays between attempts at an instance.
 const ATTEMPTS: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(30) };
-/// The delays between trials of a template that something outside it stands against: a quota, a namespace's label.
-/// Nobody tells us when that changes.
+/// The delays between trials of a template, or attempts at a NetworkPolicy, that something outside stands against: a quota, a
+/// namespace's label. Nobody tells us when that changes.
 const TRIALS: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(120) };
 /// The least time between two writes of one Workspace's status.
 const PACE: Duration = Duration::from_secs(1);
@@ -45,6 +45,8 @@ pub struct Memory {
     sessions: Mutex<HashMap<String, OfSession>>,
     /// By uid.
     workspaces: Mutex<HashMap<String, OfWorkspace>>,
+    /// Failed looks at NetworkPolicies, by uid.
+    network_policies: Mutex<HashMap<String, u32>>,
     admission: Mutex<()>,
 }
 
@@ -62,6 +64,9 @@ struct OfWorkspace {
     generation: Option<i64>,
     trial: Trial,
     failed_trials: u32,
+    /// What became of the last attempt at its NetworkPolicy, and when the next is worth it.
+    fence: Option<(WallTime, String)>,
+    failed_fences: u32,
     /// When its status was last written.
     written: Option<Instant>,
     failed_looks: u32,
@@ -201,6 +206,21 @@ impl Memory {
         };
     }
 
+    /// What became of the last attempt at the NetworkPolicy of the Workspace, if it failed, and when the next is worth it.
+    pub fn failed_fence(&self, uid: &str) -> Option<(WallTime, String)> {
+        lock(&self.workspaces).get(uid)?.fence.clone()
+    }
+
+    /// What became of an attempt at the NetworkPolicy of the Workspace.
+    pub fn fenced(&self, uid: &str, outcome: Result<(), String>, now: WallTime) {
+        let mut workspaces = lock(&self.workspaces);
+        let known = workspaces.entry(uid.to_owned()).or_default();
+        match outcome {
+            Ok(()) => (known.fence, known.failed_fences) = (None, 0),
+            Err(why) => known.fence = Some((now + TRIALS.next(&mut known.failed_fences), why)),
+        }
+    }
+
     /// How long a write of the Workspace's status must still wait; nothing means that it may be made now, and
     /// then counts as made.
     pub fn pace(&self, uid: &str) -> Option<Duration> {
@@ -230,6 +250,16 @@ impl Memory {
     /// Forgets a Workspace that is gone.
     pub fn forget_workspace(&self, uid: &str) {
         lock(&self.workspaces).remove(uid);
+    }
+
+    /// A look at the NetworkPolicy failed once more: when to look again.
+    pub fn network_policy_failed(&self, uid: &str) -> Duration {
+        LOOKS.next(lock(&self.network_policies).entry(uid.to_owned()).or_default())
+    }
+
+    /// Forgets the failed looks at a NetworkPolicy: one succeeded, or it is gone.
+    pub fn forget_network_policy(&self, uid: &str) {
+        lock(&self.network_policies).remove(uid);
     }
 }
 

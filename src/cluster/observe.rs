@@ -4,17 +4,19 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::Cluster;
-use super::cache::workspace_key;
+use super::cache::key;
 use super::error::{CallError, bounded, optional};
 use crate::api::condition::{self, Type};
 use crate::api::session::Phase;
 use crate::api::time::{Instant, from_wire};
 use crate::api::{SESSION_FINALIZER, Session, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::admission::{self, Rival};
+use crate::plan::network::{self, Fence, leftover::Need};
 use crate::plan::pod::belongs;
 use crate::plan::policy::PolicySource;
 use crate::plan::session::World;
@@ -115,7 +117,7 @@ async fn volume_evidence(cluster: &Cluster, session: &Session, mut evidence: Evi
     let user = session.spec.user.id.as_str();
     let uses = |pod: &Pod| pod.annotations().get(USER_ANNOTATION).is_some_and(|of| of == user) && !belongs(pod, &own);
     // One that is known to hold them is evidence enough to wait: its end will be seen.
-    let sessions = cluster.stores.sessions.under(&workspace_key(&namespace, &workspace.name_any()));
+    let sessions = cluster.stores.sessions.under(&key(&namespace, &workspace.name_any()));
     let mut pods = sessions.iter().flat_map(|other| cluster.stores.pods.under(&other.uid().unwrap_or_default()));
     evidence.volume_holder = match pods.find(|pod| uses(pod)) {
         Some(holder) => Some(holder.name_any()),
@@ -154,9 +156,45 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         attempt: cluster.memory.attempt(&uid),
         unguarded: cluster.guard.trouble(),
         hardening: Arc::clone(&cluster.hardening),
+        fence: workspace.as_deref().map(|workspace| fence(cluster, workspace)).unwrap_or_default(),
         workspace,
         session,
     }
+}
+
+/// How the wall around the instances of `workspace` stands.
+fn fence(cluster: &Cluster, workspace: &Workspace) -> Fence {
+    let (namespace, uid) = (workspace.namespace().unwrap_or_default(), workspace.uid().unwrap_or_default());
+    let seen = cluster.stores.network_policies.get(&namespace, &name::network_policy(&workspace.name_any(), &uid));
+    network::fence(workspace, &cluster.neighbourhood, seen.as_deref(), cluster.memory.failed_fence(&uid))
+}
+
+/// What still needs a NetworkPolicy. Where no cache has anything that does, the API server is asked.
+///
+/// # Errors
+/// When the API server does not answer: then nothing is concluded.
+pub async fn needed(cluster: &Cluster, policy: &NetworkPolicy) -> Result<Option<Need>, CallError> {
+    let namespace = policy.namespace().unwrap_or_default();
+    let Some((workspace, uid)) = network::workspace_of(policy) else { return Ok(Some(Need::Unknown)) };
+    let is_it = |uid_of: Option<String>| uid_of.as_deref() == Some(uid);
+    if cluster.stores.workspaces.get(&namespace, workspace).is_some_and(|workspace| is_it(workspace.uid())) {
+        return Ok(Some(Need::Workspace));
+    }
+    let is_of_it = |session: &Arc<Session>| {
+        let status = session.status.as_ref();
+        is_live(session) && is_it(status.and_then(|status| Some(status.workspace.as_ref()?.uid.clone())))
+    };
+    if cluster.stores.sessions.under(&key(&namespace, workspace)).iter().any(is_of_it) {
+        return Ok(Some(Need::Session));
+    }
+    let api: Api<Workspace> = Api::namespaced(cluster.client.clone(), &namespace);
+    if optional(api.get_metadata(workspace)).await?.is_some_and(|stands| is_it(stands.uid())) {
+        return Ok(Some(Need::Workspace));
+    }
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &namespace);
+    let pods =
+        bounded(api.list(&ListParams::default().labels(&format!("{WORKSPACE_UID_LABEL}={uid}")).limit(1))).await?;
+    Ok((!pods.items.is_empty()).then_some(Need::Pod))
 }
 
 /// The policy of a Workspace: the one that it names, else the one called `default`, else none.
@@ -187,7 +225,7 @@ fn rivals(cluster: &Cluster, session: &Session) -> Vec<Rival> {
         admitted: true,
         aside: false,
     });
-    let all = cluster.stores.sessions.under(&workspace_key(&namespace, workspace));
+    let all = cluster.stores.sessions.under(&key(&namespace, workspace));
     all.iter()
         .filter(|other| other.uid() != session.uid() && is_live(other))
         .map(|other| Rival {
@@ -222,7 +260,7 @@ fn is_admitted(cluster: &Cluster, session: &Session) -> bool {
 /// The world of a Workspace.
 pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::World {
     let namespace = workspace.namespace().unwrap_or_default();
-    let sessions = cluster.stores.sessions.under(&workspace_key(&namespace, &workspace.name_any()));
+    let sessions = cluster.stores.sessions.under(&key(&namespace, &workspace.name_any()));
     let (live, ended): (Vec<_>, Vec<_>) = sessions.iter().partition(|session| is_live(session));
     let admitted = live.iter().filter(|session| is_admitted(cluster, session)).count();
     let unknown = unknown_holders(cluster, &namespace, &workspace.name_any()).len();
@@ -238,6 +276,7 @@ pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::Wor
         policy: policy(cluster, Some(&workspace)),
         hardening: Arc::clone(&cluster.hardening),
         trial: cluster.memory.trial(&workspace.uid().unwrap_or_default(), workspace.metadata.generation),
+        fence: fence(cluster, &workspace),
         workspace,
     }
 }

@@ -2,6 +2,7 @@
 //! part that is. A field that a planner begins to read must be kept here; `a_slim_pod_says_the_same` holds them together.
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
@@ -34,6 +35,7 @@ impl Slim for Session {
 
 impl Slim for SessionPolicy {}
 impl Slim for Workspace {}
+impl Slim for NetworkPolicy {}
 
 impl Slim for Pod {
     fn slim(&mut self) {

@@ -12,6 +12,7 @@ use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures::{StreamExt, pin_mut};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
@@ -23,18 +24,18 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
-use super::cache::{Cache, Scope, Taken, workspace_key};
+use super::cache::{Cache, Scope, Taken, key};
 use super::slim::Slim;
 use super::unreadable::{self, Unreadable};
 use crate::api::session::Phase;
 use crate::api::{
     MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, Session, SessionPolicy, SessionStatus, WORKSPACE_ANNOTATION,
-    Workspace,
+    WORKSPACE_UID_LABEL, Workspace,
 };
-use crate::plan::admission;
+use crate::plan::{admission, name};
 
 /// The kinds that are watched.
-const KINDS: [&str; 4] = ["Session", "Workspace", "SessionPolicy", "Pod"];
+const KINDS: [&str; 5] = ["Session", "Workspace", "SessionPolicy", "Pod", "NetworkPolicy"];
 
 /// Where the names of objects go that must be looked at again. Closed on a replica that only stands by.
 #[derive(Clone, Default)]
@@ -43,6 +44,7 @@ pub struct Queues(Arc<OnceLock<Senders>>);
 struct Senders {
     sessions: UnboundedSender<ReconcileRequest<Session>>,
     workspaces: UnboundedSender<ReconcileRequest<Workspace>>,
+    network_policies: UnboundedSender<ReconcileRequest<NetworkPolicy>>,
 }
 
 /// The far ends of the queues.
@@ -51,6 +53,8 @@ pub struct Requests {
     pub sessions: UnboundedReceiver<ReconcileRequest<Session>>,
     /// Workspaces to look at.
     pub workspaces: UnboundedReceiver<ReconcileRequest<Workspace>>,
+    /// NetworkPolicies to look at.
+    pub network_policies: UnboundedReceiver<ReconcileRequest<NetworkPolicy>>,
 }
 
 impl Queues {
@@ -58,9 +62,14 @@ impl Queues {
     pub fn open(&self) -> Requests {
         let (sessions, session_requests) = mpsc::unbounded();
         let (workspaces, workspace_requests) = mpsc::unbounded();
+        let (network_policies, network_policy_requests) = mpsc::unbounded();
         // They are opened once in the life of a process.
-        let _ = self.0.set(Senders { sessions, workspaces });
-        Requests { sessions: session_requests, workspaces: workspace_requests }
+        let _ = self.0.set(Senders { sessions, workspaces, network_policies });
+        Requests {
+            sessions: session_requests,
+            workspaces: workspace_requests,
+            network_policies: network_policy_requests,
+        }
     }
 
     fn session(&self, session: &Session) {
@@ -72,6 +81,12 @@ impl Queues {
         if let Some(senders) = self.0.get() {
             // A far end that is gone means that the process is stopping.
             let _ = senders.sessions.unbounded_send(ObjectRef::new(name).within(namespace).into());
+        }
+    }
+
+    fn network_policy_named(&self, namespace: &str, name: &str) {
+        if let Some(senders) = self.0.get() {
+            let _ = senders.network_policies.unbounded_send(ObjectRef::new(name).within(namespace).into());
         }
     }
 
@@ -116,7 +131,10 @@ impl Watches {
             self.watch("Session", all(), &stores.sessions, |change| session_changed(cluster, change)),
             self.watch("Workspace", all(), &stores.workspaces, |change| workspace_changed(cluster, change)),
             self.watch("SessionPolicy", all(), &stores.policies, |change| policy_changed(cluster, change)),
-            self.watch("Pod", managed, &stores.pods, |change| pod_changed(cluster, change)),
+            self.watch("Pod", managed.clone(), &stores.pods, |change| pod_changed(cluster, change)),
+            self.watch("NetworkPolicy", managed, &stores.network_policies, |change| {
+                network_policy_changed(cluster, change);
+            }),
         );
     }
 
@@ -272,6 +290,19 @@ fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
         live_sessions_of(cluster, &namespace, workspace, waits);
         // It may have been counted there without its Session being known.
         cluster.queues.workspace_named(&namespace, workspace);
+        let of = session.status.as_ref().and_then(|status| status.workspace.as_ref());
+        fence_released(cluster, &namespace, workspace, of.map(|of| of.uid.as_str()));
+    }
+}
+
+/// A session or a pod of this Workspace is gone, or the Workspace itself: its policy may go with the last of them.
+fn fence_released(cluster: &Cluster, namespace: &str, workspace: &str, uid: Option<&str>) {
+    let policy = uid.map(|uid| name::network_policy(workspace, uid)).filter(|policy| {
+        cluster.stores.workspaces.under(&key(namespace, policy)).is_empty()
+            && cluster.stores.network_policies.get(namespace, policy).is_some()
+    });
+    if let Some(policy) = policy {
+        cluster.queues.network_policy_named(namespace, &policy);
     }
 }
 
@@ -279,7 +310,10 @@ fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
     let (workspace, gone) = match change {
         Change::Is(workspace) => (workspace, false),
         Change::Gone(workspace) => {
-            cluster.memory.forget_workspace(&workspace.uid().unwrap_or_default());
+            let uid = workspace.uid().unwrap_or_default();
+            cluster.memory.forget_workspace(&uid);
+            let namespace = workspace.namespace().unwrap_or_default();
+            fence_released(cluster, &namespace, &workspace.name_any(), Some(&uid));
             (workspace, true)
         }
         Change::Readability(workspace) => {
@@ -331,6 +365,29 @@ fn pod_changed(cluster: &Cluster, change: Change<'_, Pod>) {
         live_sessions_of(cluster, &namespace, workspace, waits);
         // It may have been counted there without its Session being known.
         cluster.queues.workspace_named(&namespace, workspace);
+        let of = pod.labels().get(WORKSPACE_UID_LABEL);
+        fence_released(cluster, &namespace, workspace, of.map(String::as_str));
+    }
+}
+
+fn network_policy_changed(cluster: &Cluster, change: Change<'_, NetworkPolicy>) {
+    let (policy, gone) = match change {
+        Change::Is(policy) => (&policy.metadata, false),
+        Change::Gone(policy) => (&policy.metadata, true),
+        Change::Readability(policy) => (policy, false),
+        Change::All(scope) => return everything(cluster, scope),
+    };
+    let namespace = policy.namespace.as_deref().unwrap_or_default();
+    let name = policy.name.as_deref().unwrap_or_default();
+    let workspaces = cluster.stores.workspaces.under(&key(namespace, name));
+    for workspace in &workspaces {
+        cluster.queues.workspace_named(namespace, &workspace.name_any());
+        live_sessions_of(cluster, namespace, &workspace.name_any(), is_not_usable_yet);
+    }
+    if gone {
+        cluster.memory.forget_network_policy(policy.uid.as_deref().unwrap_or_default());
+    } else if workspaces.is_empty() {
+        cluster.queues.network_policy_named(namespace, name);
     }
 }
 
@@ -344,7 +401,7 @@ pub fn waiting_everywhere(cluster: &Cluster) {
 
 /// The live sessions of a Workspace whose phase is one of those that are `concerned`.
 fn live_sessions_of(cluster: &Cluster, namespace: &str, workspace: &str, concerned: fn(Option<Phase>) -> bool) {
-    for session in cluster.stores.sessions.under(&workspace_key(namespace, workspace)) {
+    for session in cluster.stores.sessions.under(&key(namespace, workspace)) {
         let status = session.status.as_ref();
         let live = status.is_none_or(|status| status.ended_at.is_none());
         if live && concerned(status.and_then(|status| status.phase)) {
@@ -386,5 +443,10 @@ fn everything(cluster: &Cluster, scope: &Scope) {
         cluster.stores.workspaces.reader().state_filter(|workspace| there(workspace.metadata.namespace.as_ref()))
     {
         cluster.queues.workspace_named(&workspace.namespace().unwrap_or_default(), &workspace.name_any());
+    }
+    for policy in
+        cluster.stores.network_policies.reader().state_filter(|policy| there(policy.metadata.namespace.as_ref()))
+    {
+        cluster.queues.network_policy_named(&policy.namespace().unwrap_or_default(), &policy.name_any());
     }
 }

@@ -30,9 +30,9 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) 
         let world = observe::workspace(cluster, Arc::clone(&workspace));
         let plan = decide(&world, cluster.clock.now());
         wake = plan.wake;
-        // The plan after a trial writes what this one would.
-        let tries = plan.steps.iter().any(|step| matches!(step, Step::Try(_)));
-        if !tries
+        // The plan after a trial, or after the network policy stands, writes what this one would.
+        let learns = plan.steps.iter().any(|step| matches!(step, Step::Try(_) | Step::EnsureNetworkPolicy(_)));
+        if !learns
             && plan.steps.iter().any(|step| matches!(step, Step::Publish(_)))
             && let Some(wait) = cluster.memory.pace(&workspace.uid().unwrap_or_default())
         {
@@ -41,7 +41,9 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) 
         match apply::workspace_steps(cluster, &workspace, plan.steps).await {
             Ok(()) => {
                 cluster.publisher.publish(workspace.as_ref(), &plan.notes).await;
-                break;
+                if !learns {
+                    break;
+                }
             }
             // The trial's answer is an observation: decide on it.
             Err(CallError::Attempt) => {}

@@ -50,6 +50,8 @@ pub enum Blocker {
     TemplateInvalid(String),
     /// The API server has not said yet what it thinks of the template.
     TemplateUntried,
+    /// The NetworkPolicy of the Workspace does not stand; with why, where that is known.
+    Unfenced(Option<String>),
     /// The Workspace is in maintenance.
     Maintenance,
     /// The user's volumes are held by another session, or by a pod that is still going.
@@ -69,6 +71,7 @@ impl Blocker {
             Self::PolicyInvalid(_) => "PolicyInvalid",
             Self::TemplateInvalid(_) => "TemplateInvalid",
             Self::TemplateUntried => "TemplateUntried",
+            Self::Unfenced(_) => "NetworkPolicyMissing",
             Self::Maintenance => "Maintenance",
             Self::VolumesInUse(_) => VOLUMES_IN_USE,
             Self::NoSlot(_) => "NoSlot",
@@ -93,6 +96,8 @@ impl Blocker {
             Self::PolicyInvalid(why) => format!("a policy that can be read: {why}"),
             Self::TemplateInvalid(why) => format!("a valid template: {why}"),
             Self::TemplateUntried => "the API server's word on the template".to_owned(),
+            Self::Unfenced(None) => "the NetworkPolicy of the Workspace".to_owned(),
+            Self::Unfenced(Some(why)) => format!("the NetworkPolicy of the Workspace: {why}"),
             Self::Maintenance => "the end of the Workspace's maintenance".to_owned(),
             Self::VolumesInUse(holder) => {
                 format!("your volumes of this Workspace: {holder} still holds them")
@@ -111,8 +116,13 @@ impl Blocker {
             | Self::PolicyNotFound(_)
             | Self::PolicyGone(_)
             | Self::PolicyInvalid(_)
-            | Self::TemplateInvalid(_) => Severity::Warning,
-            Self::TemplateUntried | Self::Maintenance | Self::VolumesInUse(_) | Self::NoSlot(_) => Severity::Normal,
+            | Self::TemplateInvalid(_)
+            | Self::Unfenced(Some(_)) => Severity::Warning,
+            Self::TemplateUntried
+            | Self::Unfenced(None)
+            | Self::Maintenance
+            | Self::VolumesInUse(_)
+            | Self::NoSlot(_) => Severity::Normal,
         }
     }
 }

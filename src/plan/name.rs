@@ -14,6 +14,11 @@ pub fn retained_claim(workspace: &str, workspace_uid: &str, volume: &str, user: 
     format!("{}-{volume}-{}", head(workspace, 40), hash(&[workspace_uid, volume, user]))
 }
 
+/// The name of the NetworkPolicy of a Workspace.
+pub fn network_policy(workspace: &str, workspace_uid: &str) -> String {
+    format!("berth-{}-{}", head(workspace, 46), hash(&[workspace_uid]))
+}
+
 /// The first `length` characters of an object's name as part of a DNS label.
 fn head(name: &str, length: usize) -> String {
     let label: String = name.chars().take(length).map(|c| if c == '.' { '-' } else { c }).collect();

@@ -24,6 +24,7 @@ use crate::plan::admission::{self, Blocker, Candidate, Rival};
 use crate::plan::deadline::{self, Deadline};
 use crate::plan::hardening::Hardening;
 use crate::plan::instance::{self, Health};
+use crate::plan::network::Fence;
 use crate::plan::phase::{self, Event, Next};
 use crate::plan::policy::{InForce, PolicySource, Rules};
 use crate::plan::{Plan, template, workspace};
@@ -54,6 +55,8 @@ pub struct World {
     pub unguarded: Option<String>,
     /// What the installation says of every instance.
     pub hardening: Arc<Hardening>,
+    /// How the wall around the instances of the Workspace stands.
+    pub fence: Fence,
 }
 
 /// What became of the last attempt to make or reach the instance.
@@ -282,6 +285,7 @@ fn admit(world: &World, view: &View) -> Result<(Arc<Workspace>, InForce), Blocke
     }
     let force = view.force.clone().ok_or_else(|| Blocker::WorkspaceNotFound(name()))?;
     sound_template(&workspace, &world.hardening)?;
+    fenced(world)?;
     if workspace.spec.maintenance {
         return Err(Blocker::Maintenance);
     }
@@ -315,6 +319,18 @@ fn sound_template(workspace: &Workspace, hardening: &Hardening) -> Result<(), Bl
     }
 }
 
+/// Whether the wall stands that the instance is to be behind from its first moment.
+fn fenced(world: &World) -> Result<(), Blocker> {
+    match &world.fence {
+        Fence::Unneeded | Fence::Stands => Ok(()),
+        Fence::Wanting { failed: None, .. } => Err(Blocker::Unfenced(None)),
+        Fence::Wanting { failed: Some((_, why)), .. } | Fence::Impossible(why) => {
+            Err(Blocker::Unfenced(Some(why.clone())))
+        }
+        Fence::Going => Err(Blocker::Unfenced(Some("it is being deleted".to_owned()))),
+    }
+}
+
 /// The launch. The claim on the slot is written before its effects, so that it survives a crash between them.
 fn launch(world: &World, view: &View, workspace: &Workspace, force: &InForce, now: Instant) -> Plan<Step> {
     let mut steps = publish(view, status::admitted(world, view, workspace, force, now));
@@ -342,7 +358,7 @@ fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
     };
     // The template may have been edited since the slot was given.
     let unsound = world.workspace.as_deref().and_then(|workspace| sound_template(workspace, &world.hardening).err());
-    let blocker = unsound.filter(|_| view.instance.is_none());
+    let blocker = unsound.or_else(|| fenced(world).err()).filter(|_| view.instance.is_none());
     let mut steps = publish(view, status::still_starting(world, view, blocker.as_ref(), now));
     steps.extend(mark(&world.session, true));
     if view.instance.is_none() && retry.is_none() && blocker.is_none() {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use serde_json::Value;
 
@@ -12,6 +13,7 @@ use crate::api::time::{Instant, floor_second, from_wire};
 use crate::api::workspace::{ReclaimPolicy, WorkspacePhase};
 use crate::api::{Reason, TRACKING_KEYS, Workspace, WorkspaceStatus};
 use crate::plan::hardening::Hardening;
+use crate::plan::network::Fence;
 use crate::plan::policy::PolicySource;
 use crate::plan::{Note, Plan, Severity, pod, template};
 
@@ -32,6 +34,8 @@ pub struct World {
     pub trial: Trial,
     /// What the installation says of every instance.
     pub hardening: Arc<Hardening>,
+    /// How the wall around its instances stands.
+    pub fence: Fence,
 }
 
 /// How the last session of a Workspace ended.
@@ -73,6 +77,8 @@ pub enum Trial {
 /// One thing to do about a Workspace.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
+    /// Make the NetworkPolicy, or put it in the place of the one whose resource version it has.
+    EnsureNetworkPolicy(Box<NetworkPolicy>),
     /// Ask the API server whether it would accept these objects.
     Try(Vec<Value>),
     /// Write the status, if it differs from what stands.
@@ -84,20 +90,34 @@ pub enum Step {
 /// What to do about the Workspace in `world` at `now`.
 pub fn decide(world: &World, now: Instant) -> Plan<Step> {
     let workspace = &world.workspace;
-    if workspace.metadata.deletion_timestamp.is_some() {
+    let leaving = workspace.metadata.deletion_timestamp.is_some();
+    if leaving && world.holding == 0 {
         return Plan { steps: Vec::new(), notes: Vec::new(), wake: None };
     }
-    if is_served(world) {
+    if is_served(world) && !leaving {
         let message = "its last session has ended and reclaimPolicy is Delete".to_owned();
         let note = Note { severity: Severity::Normal, reason: "Reclaimed".to_owned(), message };
         return Plan { steps: vec![Step::Delete], notes: vec![note], wake: None };
     }
+    let (policy, again) = match &world.fence {
+        Fence::Wanting { policy, failed } => (Some(policy), failed.as_ref().map(|(at, _)| *at).filter(|at| *at > now)),
+        Fence::Unneeded | Fence::Stands | Fence::Going | Fence::Impossible(_) => (None, None),
+    };
+    // First of all: nobody is launched before it stands, and everybody in an instance is behind it.
+    if let Some(policy) = policy.filter(|_| again.is_none()) {
+        let steps = vec![Step::EnsureNetworkPolicy(policy.clone())];
+        return Plan { steps, notes: drift(world, policy), wake: None };
+    }
+    if leaving {
+        return Plan { steps: Vec::new(), notes: Vec::new(), wake: again };
+    }
     let verdict = verdict(world);
     let mut steps = Vec::new();
-    let mut wake = None;
+    let mut wake = again;
     if let (Some(at), Some(template)) = (verdict.ask_at(), &workspace.spec.template) {
-        wake = Some(at).filter(|at| *at > now);
-        if wake.is_none() {
+        if at > now {
+            wake = wake.into_iter().chain([at]).min();
+        } else {
             steps.push(Step::Try(pod::for_dry_run(workspace, template, &world.hardening)));
         }
     }
@@ -108,6 +128,22 @@ pub fn decide(world: &World, now: Instant) -> Plan<Step> {
         steps.push(Step::Publish(Box::new(status)));
     }
     Plan { steps, notes, wake }
+}
+
+/// An event when the policy stood for this very spec, and somebody has changed or deleted it.
+fn drift(world: &World, policy: &NetworkPolicy) -> Vec<Note> {
+    let stood = applied(world).is_some_and(|applied| applied.status == Status::True);
+    let what = if policy.metadata.resource_version.is_some() { "was changed" } else { "was deleted" };
+    let message = format!("NetworkPolicy {} {what} by somebody, and is put back", policy.name_any());
+    let note = Note { severity: Severity::Warning, reason: "NetworkPolicyRestored".to_owned(), message };
+    stood.then_some(note).into_iter().collect()
+}
+
+/// What the status says of the policy for this very generation.
+fn applied(world: &World) -> Option<&condition::Condition> {
+    let conditions = &world.workspace.status.as_ref()?.conditions;
+    let applied = condition::find(conditions, Type::NetworkPolicyApplied)?;
+    (applied.observed_generation == world.workspace.metadata.generation).then_some(applied)
 }
 
 /// What is known of the template.
@@ -214,7 +250,12 @@ fn status(world: &World, before: &WorkspaceStatus, verdict: &Verdict, now: Insta
             Claim::new(Type::TemplateValid, Status::Unknown, "NotTried", why)
         }
     };
-    let (phase, ready) = match (verdict, policy_problem(&world.policy)) {
+    let fence = fence(world);
+    let unfenced = fence
+        .as_ref()
+        .filter(|fence| fence.status == Status::False)
+        .map(|fence| Claim::new(Type::Ready, Status::False, "NetworkPolicyMissing", &fence.message));
+    let (phase, ready) = match (verdict, policy_problem(&world.policy).or(unfenced)) {
         (Verdict::Invalid(why) | Verdict::Forbidden(_, why), _) => {
             (WorkspacePhase::Unavailable, Claim::new(Type::Ready, Status::False, "TemplateInvalid", why))
         }
@@ -235,6 +276,7 @@ fn status(world: &World, before: &WorkspaceStatus, verdict: &Verdict, now: Insta
         }
     };
     let mut claims = vec![template];
+    claims.extend(fence);
     if ready.status == Status::False {
         claims.push(Claim::holds(Type::Stalled, &ready.reason, &ready.message));
     }
@@ -245,6 +287,30 @@ fn status(world: &World, before: &WorkspaceStatus, verdict: &Verdict, now: Insta
         active_sessions: Some(i32::try_from(world.holding).unwrap_or(i32::MAX)),
         conditions: merge(&before.conditions, claims, generation, floor_second(now)),
         observed_generation: generation,
+    }
+}
+
+/// What is claimed of the wall. That it stands is all that is known: nobody tells whether the cluster enforces it.
+fn fence(world: &World) -> Option<Claim> {
+    let wrong = |reason: &str, why: &str| Claim::new(Type::NetworkPolicyApplied, Status::False, reason, why);
+    match &world.fence {
+        Fence::Unneeded => None,
+        Fence::Stands => Some(Claim::holds(
+            Type::NetworkPolicyApplied,
+            "Applied",
+            "the NetworkPolicy of its instances stands; whether it is enforced, the cluster does not say",
+        )),
+        Fence::Wanting { failed: Some((_, why)), .. } => {
+            Some(wrong("NotApplied", &format!("the NetworkPolicy of its instances cannot be applied: {why}")))
+        }
+        Fence::Wanting { failed: None, .. } => {
+            Some(wrong("NotApplied", "the NetworkPolicy of its instances is about to be applied"))
+        }
+        Fence::Going => Some(wrong(
+            "BeingDeleted",
+            "the NetworkPolicy of its instances is being deleted, and a finalizer holds it: once that is removed, it is made anew",
+        )),
+        Fence::Impossible(why) => Some(wrong("Invalid", why)),
     }
 }
 
@@ -306,6 +372,7 @@ mod tests {
             policy: PolicySource::BuiltIn,
             trial: Trial::Accepted,
             hardening: Arc::default(),
+            fence: Fence::Stands,
         }
     }
 
@@ -321,7 +388,7 @@ mod tests {
         let steps = decide(world, at(0)).steps;
         let status = steps.into_iter().find_map(|step| match step {
             Step::Publish(status) => Some(*status),
-            Step::Try(_) | Step::Delete => None,
+            Step::EnsureNetworkPolicy(_) | Step::Try(_) | Step::Delete => None,
         });
         status.unwrap_or_default()
     }
@@ -371,6 +438,38 @@ mod tests {
         let undecided = World { trial: Trial::Undecided(at(5), "quota".to_owned()), ..spec(json!({})) };
         assert_eq!(decide(&undecided, at(0)).wake, Some(at(5)));
         assert!(decide(&undecided, at(5)).steps.iter().any(|step| matches!(step, Step::Try(_))));
+    }
+
+    #[test]
+    fn the_wall_comes_before_everything_and_holds_until_the_last() {
+        let policy = || Box::new(NetworkPolicy::default());
+        let wanting = |failed| Fence::Wanting { policy: policy(), failed };
+        let ensures = |world: &World, now| decide(world, now).steps == vec![Step::EnsureNetworkPolicy(policy())];
+        let fresh = World { fence: wanting(None), trial: Trial::NotMade, ..spec(json!({})) };
+        assert!(ensures(&fresh, at(0)), "before the template is tried");
+        assert!(decide(&fresh, at(0)).notes.is_empty());
+        // What cannot be applied is told, and tried again in time.
+        let failing = World { fence: wanting(Some((at(5), "quota".to_owned()))), ..spec(json!({})) };
+        let status = published(&failing);
+        assert_eq!(status.phase, Some(WorkspacePhase::Unavailable));
+        let applied = condition::find(&status.conditions, Type::NetworkPolicyApplied).unwrap();
+        assert!(applied.status == Status::False && applied.message.ends_with("quota"), "{}", applied.message);
+        assert_eq!(decide(&failing, at(0)).wake, Some(at(5)));
+        assert!(ensures(&failing, at(5)));
+        // Somebody took it away: it comes back, with a word.
+        let mut robbed = World { fence: wanting(None), ..spec(json!({})) };
+        Arc::make_mut(&mut robbed.workspace).status = Some(published(&spec(json!({}))));
+        assert!(ensures(&robbed, at(0)));
+        assert_eq!(decide(&robbed, at(0)).notes[0].reason, "NetworkPolicyRestored");
+        // An edit is no theft.
+        Arc::make_mut(&mut robbed.workspace).metadata.generation = Some(2);
+        assert!(decide(&robbed, at(0)).notes.is_empty());
+        // Under a Workspace that is going it is put back while somebody is in it.
+        Arc::make_mut(&mut robbed.workspace).metadata.deletion_timestamp =
+            serde_json::from_value(json!("2027-01-15T09:00:00Z")).unwrap();
+        assert_eq!(decide(&robbed, at(0)).steps, vec![]);
+        robbed.holding = 1;
+        assert!(ensures(&robbed, at(0)));
     }
 
     #[test]

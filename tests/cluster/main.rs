@@ -18,6 +18,7 @@ mod leadership;
 mod life;
 mod managers;
 mod namespaces;
+mod network;
 mod policies;
 mod queue;
 mod refusals;

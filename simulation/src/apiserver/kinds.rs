@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service,
 };
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::Serialize;
@@ -114,6 +115,11 @@ impl Default for Kinds {
                 namespaced: false,
                 unconditional: true,
                 ..built_in::<StorageClass>("storage.k8s.io", "v1", "storageclasses", "StorageClass")
+            },
+            Kind {
+                unconditional: true,
+                counts: true,
+                ..built_in::<NetworkPolicy>("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
             },
             Kind { create_on_update: true, ..built_in::<Lease>("coordination.k8s.io", "v1", "leases", "Lease") },
             Kind {

@@ -95,8 +95,20 @@ impl People {
                 );
                 self.send("DELETE", &lease, &json!({})).await;
             }
+            97..99 => self.breach().await,
             _ => {}
         }
+    }
+
+    /// Takes a wall down, makes a hole into it, or hides it.
+    async fn breach(&mut self) {
+        let Some(name) = self.one_of("networkpolicies.networking.k8s.io") else { return };
+        let path = format!("/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies/{name}");
+        match self.dice.below(3) {
+            0 => self.send("DELETE", &path, &json!({})).await,
+            1 => self.send("PATCH", &path, &json!({ "spec": { "policyTypes": ["Ingress"], "egress": null } })).await,
+            _ => self.send("PATCH", &path, &json!({ "metadata": { "labels": null } })).await,
+        };
     }
 
     /// Deletes all Sessions, as before an end of everything.

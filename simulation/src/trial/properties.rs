@@ -20,6 +20,9 @@ use crate::apiserver::log::Log;
 use crate::apiserver::meta::text;
 use crate::apiserver::store::{Change, Key};
 
+/// The walls around instances, as the store calls them.
+const NETWORK_POLICIES: &str = "networkpolicies.networking.k8s.io";
+
 /// What happened: every version of every object, and what was asked and answered.
 pub struct History {
     /// Changes, the oldest first.
@@ -80,4 +83,10 @@ fn session_of(pod: &Value) -> Option<&str> {
 fn is_admitted(session: &Value) -> bool {
     let conditions = session["status"]["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|it| it["type"] == "Admitted" && it["status"] == "True")
+}
+
+/// Whether a policy that selects these labels covers the pod.
+fn is_behind(pod: &Value, selected: &Value) -> bool {
+    let labels = &pod["metadata"]["labels"];
+    selected.as_object().is_some_and(|selected| selected.iter().all(|(key, value)| labels[key] == *value))
 }

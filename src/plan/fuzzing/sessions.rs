@@ -17,6 +17,7 @@ use crate::api::fuzzing::{is_written_alike, settles};
 use crate::api::session::Phase;
 use crate::api::time::Instant;
 use crate::api::{Reason, SESSION_FINALIZER, SessionStatus, VELERO_EXCLUDE_LABEL};
+use crate::plan::network::Fence;
 use crate::plan::session::{Attempt, Step, World, decide, promises_slot};
 use crate::plan::{Plan, phase, shorten, template};
 
@@ -212,6 +213,8 @@ fn keeps_to(world: &World, plan: &Plan<Step>, now: Instant) {
             }
             // The claim on a slot and the finalizer come before what they are for.
             Step::EnsureClaim(_) | Step::EnsurePod(_) | Step::Dial { .. } => {
+                let stands = matches!(world.fence, Fence::Stands | Fence::Unneeded);
+                assert!(stands, "an instance before its wall: {:?}", world.fence);
                 assert!(!ended, "something is made for a session that has ended");
                 assert!(slot(&status), "something is made without a slot");
                 assert!(held && world.session.metadata.deletion_timestamp.is_none(), "nothing would hold it");

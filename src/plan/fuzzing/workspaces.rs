@@ -11,6 +11,7 @@ use crate::api::session::Phase;
 use crate::api::time::Instant;
 use crate::api::workspace::{ReclaimPolicy, WorkspacePhase};
 use crate::api::{Reason, WorkspaceStatus};
+use crate::plan::network::Fence;
 use crate::plan::template;
 use crate::plan::workspace::{LastEnd, Step, Trial, World, decide};
 
@@ -33,6 +34,7 @@ fn life(bytes: &mut Unstructured<'_>) -> Result<()> {
         policy: worlds::policy(bytes)?,
         trial: trial(bytes, now)?,
         hardening: Arc::default(),
+        fence: worlds::fence(bytes, now)?,
     };
     if bytes.ratio(1u8, 8u8)? {
         // More than a status can say.
@@ -45,7 +47,7 @@ fn life(bytes: &mut Unstructured<'_>) -> Result<()> {
         if bytes.is_empty() {
             break;
         }
-        match bytes.int_in_range(0u8..=6)? {
+        match bytes.int_in_range(0u8..=7)? {
             0 => now += TimeDelta::milliseconds(bytes.int_in_range(-2_000i64..=100_000)?),
             1 => world.trial = trial(bytes, now)?,
             2 => world.policy = worlds::policy(bytes)?,
@@ -65,6 +67,7 @@ fn life(bytes: &mut Unstructured<'_>) -> Result<()> {
                 edited.metadata.generation = world.workspace.metadata.generation.map(|before| before + 1);
                 world.workspace = Arc::new(edited);
             }
+            6 => world.fence = worlds::fence(bytes, now)?,
             _ => world.waiting = bytes.int_in_range(0usize..=2)?,
         }
     }
@@ -84,13 +87,18 @@ fn trial(bytes: &mut Unstructured<'_>, now: Instant) -> Result<Trial> {
 
 /// Looks until nothing is left to be done; whether the Workspace is gone then.
 fn rests(world: &mut World, now: Instant) -> bool {
-    for _ in 0..4 {
+    for _ in 0..5 {
         let plan = decide(world, now);
         assert_eq!(plan, decide(world, now), "decided differently the second time");
         assert!(plan.wake.is_none_or(|wake| wake > now), "{:?} is no time to wake at {now}", plan.wake);
         let mut quiet = true;
         for step in plan.steps {
             match step {
+                Step::EnsureNetworkPolicy(_) => {
+                    assert!(matches!(world.fence, Fence::Wanting { .. }), "{:?}", world.fence);
+                    world.fence = Fence::Stands;
+                    quiet = false;
+                }
                 Step::Try(objects) => {
                     let spec = &world.workspace.spec;
                     assert!(
@@ -129,6 +137,8 @@ fn holds_of(world: &World, status: &WorkspaceStatus) {
     let slots = usize::try_from(world.workspace.spec.max_sessions).unwrap_or_default();
     let can_launch = status.phase == Some(WorkspacePhase::Available);
     assert!(!can_launch || world.holding < slots, "Available with {} of {slots} taken", world.holding);
+    let stands = matches!(world.fence, Fence::Stands | Fence::Unneeded);
+    assert!(!can_launch || stands, "Available, and the wall is {:?}", world.fence);
     let unsound = world
         .workspace
         .spec

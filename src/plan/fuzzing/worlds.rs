@@ -13,6 +13,7 @@ use crate::api::time::Instant;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SESSION_FINALIZER, SESSION_UID_LABEL, Session, Workspace};
 use crate::plan::admission::Rival;
 use crate::plan::hardening::Hardening;
+use crate::plan::network::Fence;
 use crate::plan::policy::PolicySource;
 use crate::plan::session::{Attempt, World};
 
@@ -92,6 +93,23 @@ pub fn world(bytes: &mut Unstructured<'_>, now: Instant) -> Result<World> {
         attempt: attempt(bytes, now)?,
         unguarded: bytes.ratio(1u8, 16u8)?.then(|| "a policy is missing".to_owned()),
         hardening: Arc::default(),
+        fence: fence(bytes, now)?,
+    })
+}
+
+/// How a wall stands; mostly it does.
+///
+/// # Errors
+/// Never.
+pub fn fence(bytes: &mut Unstructured<'_>, now: Instant) -> Result<Fence> {
+    let said = || "exceeded quota".repeat(100);
+    Ok(match bytes.int_in_range(0u8..=15)? {
+        0 => Fence::Unneeded,
+        1 => Fence::Going,
+        2 => Fence::Impossible(said()),
+        3 => Fence::Wanting { policy: Box::default(), failed: None },
+        4 => Fence::Wanting { policy: Box::default(), failed: Some((instant(bytes, now)?, said())) },
+        _ => Fence::Stands,
     })
 }
 

@@ -48,7 +48,8 @@ pub(super) fn waiting(world: &World, view: &View, blocker: &Blocker, now: Instan
 pub(super) fn wait_notes(view: &View, blocker: &Blocker) -> Vec<Note> {
     let told = condition::find(&view.before.conditions, Type::Admitted)
         .is_some_and(|admitted| admitted.reason == blocker.reason());
-    if told || *blocker == Blocker::TemplateUntried {
+    // What comes within moments is no news.
+    if told || matches!(blocker, Blocker::TemplateUntried | Blocker::Unfenced(None)) {
         return Vec::new();
     }
     vec![Note { severity: blocker.severity(), reason: blocker.reason().to_owned(), message: blocker.message() }]

@@ -53,6 +53,42 @@ pub const CREATED: &[Row] = &[
         says: r#"spec.access.path: Invalid value: "/lab?token=1": write a path that begins with '/', such as /lab, without spaces, '..', query or fragment"#,
     },
     Row {
+        wrong: "a network that is none",
+        written: "spec: {network: {allow: [{cidr: 10.20.0.0/33}]}}",
+        by: By::Rule,
+        says: r#"spec.network.allow[0].cidr: Invalid value: "10.20.0.0/33": write a network such as 10.20.0.0/16 or 2001:db8::/32; one address is 192.0.2.10/32"#,
+    },
+    Row {
+        wrong: "an address where a network belongs",
+        written: "spec: {network: {allow: [{cidr: 10.20.0.7}]}}",
+        by: By::Rule,
+        says: r#"spec.network.allow[0].cidr: Invalid value: "10.20.0.7": write a network such as 10.20.0.0/16 or 2001:db8::/32; one address is 192.0.2.10/32"#,
+    },
+    Row {
+        wrong: "a destination that names nothing",
+        written: "spec: {network: {allow: [{ports: [{port: 443}]}]}}",
+        by: By::Rule,
+        says: "spec.network.allow[0]: Invalid value: write exactly one of cidr (addresses outside the cluster) and pods (pods of it)",
+    },
+    Row {
+        wrong: "pods without labels, which would be all pods",
+        written: "spec: {network: {allow: [{pods: {labels: {}}}]}}",
+        by: By::Schema,
+        says: "spec.network.allow[0].pods.labels: Invalid value: 0: spec.network.allow[0].pods.labels in body should have at least 1 properties",
+    },
+    Row {
+        wrong: "a port to go to that no protocol has",
+        written: "spec: {network: {allow: [{cidr: 10.20.0.0/16, ports: [{port: 0}]}]}}",
+        by: By::Rule,
+        says: "spec.network.allow[0].ports[0].port: Invalid value: 0: write a port from 1 to 65535",
+    },
+    Row {
+        wrong: "a network for a machine that exists",
+        written: "spec: {template: null, endpoint: {host: 192.0.2.10}, network: {public: false}}",
+        by: By::Rule,
+        says: "spec: Invalid value: spec.network is for instances that spec.template makes; leave it out: the machine of spec.endpoint has a network of its own",
+    },
+    Row {
         wrong: "a path for VNC",
         written: "spec: {access: {protocol: VNC, path: /lab}}",
         by: By::Rule,

@@ -1,5 +1,6 @@
 //! The rules of metadata, and those of built-in kinds as far as Berth and its tests meet them.
 
+use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::apiserver::call::Call;
@@ -153,6 +154,7 @@ pub(super) fn created(call: &Call, object: &Value) -> Vec<Cause> {
         "PersistentVolumeClaim" => claim(object),
         "ConfigMap" => config_map(object),
         "Lease" => lease(object),
+        "NetworkPolicy" => network_policy(object),
         _ => Vec::new(),
     }
 }
@@ -170,8 +172,44 @@ pub(super) fn updated(call: &Call, stands: &Value, object: &Value) -> Vec<Cause>
         }
         "ConfigMap" => config_map(object),
         "Lease" => lease(object),
+        "NetworkPolicy" => network_policy(object),
         _ => Vec::new(),
     }
+}
+
+/// Every block of addresses is one, and what it leaves out is a part of it.
+fn network_policy(object: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for (list, peers) in [("ingress", "from"), ("egress", "to")] {
+        for (index, rule) in object["spec"][list].as_array().into_iter().flatten().enumerate() {
+            for (place, peer) in rule[peers].as_array().into_iter().flatten().enumerate() {
+                let at = format!("spec.{list}[{index}].{peers}[{place}].ipBlock");
+                causes.extend(block(&at, &peer["ipBlock"]));
+            }
+        }
+    }
+    causes
+}
+
+fn block(at: &str, block: &Value) -> Vec<Cause> {
+    if !block.is_object() {
+        return Vec::new();
+    }
+    let text = text(block, "/cidr");
+    let network = |text: &str| text.parse::<IpNet>().ok().filter(|it| it.addr() == it.addr().to_canonical());
+    let Some(whole) = network(text) else {
+        return vec![invalid(
+            format!("{at}.cidr"),
+            text,
+            "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+        )];
+    };
+    let except = block["except"].as_array().into_iter().flatten().filter_map(Value::as_str).enumerate();
+    let within = |part: &str| network(part).is_some_and(|part| part != whole && whole.contains(&part));
+    except
+        .filter(|(_, part)| !within(part))
+        .map(|(index, part)| invalid(format!("{at}.except[{index}]"), part, "must be a strict subset of `cidr`"))
+        .collect()
 }
 
 fn changed_claim(stands: &Value, object: &Value) -> Vec<Cause> {

@@ -43,9 +43,11 @@ pub(super) fn holds(rule: &Value, value: &Subject<'_>, stands: Option<&Subject<'
     }
     let program = program(text)?;
     let mut context = Context::with_env(Arc::clone(language()));
-    // Of Kubernetes' own functions our rules use this one.
+    // Of Kubernetes' own functions our rules use these.
     let is_ip = |text: Arc<String>| text.parse::<std::net::IpAddr>().is_ok();
     context.add_function("isIP", is_ip).map_err(|error| error.to_string())?;
+    let is_cidr = |text: Arc<String>| is_cidr(&text);
+    context.add_function("isCIDR", is_cidr).map_err(|error| error.to_string())?;
     let matches = |This(text): This<Arc<String>>, it: Arc<String>| pattern::found(&it, &text);
     context.add_function(MATCHES, matches).map_err(|error| error.to_string())?;
     context.add_variable_from_value("self", value.typed());
@@ -60,6 +62,16 @@ pub(super) fn holds(rule: &Value, value: &Subject<'_>, stands: Option<&Subject<'
         Ok(other) => Err(format!("the rule {text} gives no truth: {other:?}")),
         Err(error) => Err(format!("{error} evaluating rule: {text}")),
     }
+}
+
+/// Whether this is an address with the length of a prefix, as Go reads them: digits alone, and none to spare.
+fn is_cidr(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else { return false };
+    let Ok(address) = address.parse::<std::net::IpAddr>() else { return false };
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    let plain = length == "0" || !length.starts_with(['0', '+']);
+    let mapped = matches!(address, std::net::IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    plain && !mapped && length.parse::<u8>().is_ok_and(|length| length <= longest)
 }
 
 /// The language without what we add, made once for all.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::faults::OPERATOR;
-use super::{Broken, History, has_ended, is_admitted, session_of};
+use super::{Broken, History, NETWORK_POLICIES, has_ended, is_admitted, is_behind, session_of};
 use crate::Verb;
 use crate::apiserver::log::{Entry, Log};
 use crate::apiserver::meta::{is_going, text};
@@ -17,7 +17,7 @@ use crate::apiserver::store::Change;
 const LEASE: Duration = Duration::from_secs(15);
 
 /// What an operator may write at all: the verb, the resource, the subresource.
-const ALLOWED: [(Verb, &str, &str); 13] = [
+const ALLOWED: [(Verb, &str, &str); 16] = [
     (Verb::Patch, "sessions.berth.dev", "status"),
     (Verb::Patch, "sessions.berth.dev", ""),
     (Verb::Delete, "sessions.berth.dev", ""),
@@ -27,6 +27,9 @@ const ALLOWED: [(Verb, &str, &str); 13] = [
     (Verb::Patch, "pods", ""),
     (Verb::Delete, "pods", ""),
     (Verb::Create, "persistentvolumeclaims", ""),
+    (Verb::Create, NETWORK_POLICIES, ""),
+    (Verb::Update, NETWORK_POLICIES, ""),
+    (Verb::Delete, NETWORK_POLICIES, ""),
     (Verb::Create, "events.events.k8s.io", ""),
     (Verb::Patch, "events.events.k8s.io", ""),
     (Verb::Create, "leases.coordination.k8s.io", ""),
@@ -49,6 +52,8 @@ struct Walk {
     sessions: BTreeMap<String, Value>,
     /// Pods that stand, by uid.
     pods: BTreeMap<String, Value>,
+    /// What the NetworkPolicies select, by uid: of those that stand, and of those that others than an operator took away.
+    walls: BTreeMap<String, Value>,
     /// The session of a pod, once known: labels and owners may be taken.
     owner: BTreeMap<String, String>,
     /// Sessions that have ended, with when and how.
@@ -139,6 +144,17 @@ impl Walk {
             }
             ("pods", None) => {
                 self.pods.remove(&uid);
+            }
+            (NETWORK_POLICIES, Some(policy)) => {
+                self.walls.insert(uid, policy["spec"]["podSelector"]["matchLabels"].clone());
+            }
+            (NETWORK_POLICIES, None) => {
+                if let Some(entry) = by
+                    && let Some(wall) = self.walls.remove(&uid)
+                    && let Some((pod, _)) = self.pods.iter().find(|(_, pod)| is_behind(pod, &wall))
+                {
+                    broken.note(format!("the wall of the pod {pod} was taken down: {entry}"));
+                }
             }
             ("leases.coordination.k8s.io", Some(lease)) => self.lease(lease, by, broken),
             ("persistentvolumeclaims", None) if by.is_some() => {
@@ -231,6 +247,9 @@ impl Walk {
         if is_new && by.is_some() && !self.admitted.contains_key(&session) {
             broken.note(format!("the pod {uid} was made before the slot of its session {session} was written"));
         }
+        if is_new && by.is_some() {
+            self.walled(uid, pod, broken);
+        }
         // A pod is deleted by an operator only when its session has ended or has gone.
         let was_going = self.pods.get(uid).is_some_and(is_going);
         let deletes = by.is_some_and(|entry| entry.call.verb == Verb::Delete);
@@ -239,6 +258,13 @@ impl Walk {
             if lives && self.is_instance(&session, uid) {
                 broken.note(format!("the pod {uid} was deleted under its live session {session}"));
             }
+        }
+    }
+
+    /// A pod is made only behind a wall. What somebody else takes down in the same moment nobody can know.
+    fn walled(&self, uid: &str, pod: &Value, broken: &mut Broken) {
+        if !self.walls.values().any(|wall| is_behind(pod, wall)) {
+            broken.note(format!("the pod {uid} was made before the wall around it"));
         }
     }
 

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use berth::api::SESSION_FINALIZER;
+use berth::api::{SESSION_FINALIZER, WORKSPACE_UID_LABEL};
 use chrono::TimeDelta;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::faults::OPERATOR;
-use super::{Broken, History, has_ended, session_of, time};
+use super::{Broken, History, NETWORK_POLICIES, has_ended, is_behind, session_of, time};
 use crate::apiserver::log::Entry;
 use crate::apiserver::meta::{is_going, text};
 use crate::apiserver::store::{Change, Key};
@@ -63,6 +63,33 @@ pub fn settled(history: &History, broken: &mut Broken) {
         broken.note(format!("the pod {} is of no session", text(pod, "/metadata/name")));
     }
     slots(history, &sessions, broken);
+    walls(history, broken);
+}
+
+/// Every Workspace that makes pods has its wall, and there is no wall around nothing.
+fn walls(history: &History, broken: &mut Broken) {
+    let (walls, pods) = (history.objects(NETWORK_POLICIES), history.objects("pods"));
+    let workspaces = history.objects("workspaces.berth.dev");
+    let of =
+        |uid: &str| walls.iter().find(|wall| wall["spec"]["podSelector"]["matchLabels"][WORKSPACE_UID_LABEL] == uid);
+    for workspace in workspaces.iter().filter(|it| it["spec"]["template"].is_object() && !is_going(it)) {
+        let name = text(workspace, "/metadata/name");
+        match of(text(workspace, "/metadata/uid")) {
+            None => broken.note(format!("there is no wall around the instances of {name}")),
+            Some(wall) if wall["spec"]["policyTypes"] != json!(["Ingress", "Egress"]) => {
+                broken.note(format!("the wall around the instances of {name} has a hole: {}", wall["spec"]));
+            }
+            Some(_) => {}
+        }
+    }
+    // One whose marks somebody took, and whose Workspace is gone, could be anybody's.
+    for wall in walls.iter().filter(|wall| !text(wall, "/metadata/labels/berth.dev~1workspace-uid").is_empty()) {
+        let selected = &wall["spec"]["podSelector"]["matchLabels"];
+        let stands = workspaces.iter().any(|it| it["metadata"]["uid"] == selected[WORKSPACE_UID_LABEL]);
+        if !stands && !pods.iter().any(|pod| is_behind(pod, selected)) {
+            broken.note(format!("the wall {} is left", text(wall, "/metadata/name")));
+        }
+    }
 }
 
 /// No slot stays empty while somebody waits for one.
@@ -95,6 +122,7 @@ fn slots(history: &History, sessions: &[Arc<Value>], broken: &mut Broken) {
 
 /// What must be left when all Sessions were deleted: nothing but what is kept.
 pub fn gone(history: &History, broken: &mut Broken) {
+    walls(history, broken);
     for resource in ["sessions.berth.dev", "pods"] {
         for object in history.objects(resource) {
             let meta = &object["metadata"];

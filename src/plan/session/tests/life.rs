@@ -76,6 +76,7 @@ impl Life {
                 attempt: Attempt::None,
                 unguarded: None,
                 hardening: Arc::default(),
+                fence: Fence::Stands,
             },
             now: at(0),
             wake: None,

@@ -35,6 +35,7 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
     let operator = Operator::new(client, Clock::system(), metrics, &identity, &namespace, watch_namespaces)
         .dialling(Destinations { api_server: server, ..settings.destinations.clone() })
         .with_hardening(settings.hardening.clone())
+        .trusting(settings.ssh_user_ca.clone())
         .surrounded_by(settings.neighbourhood.clone())
         .with_traces(traces.clone());
     let operator = match policies {

@@ -11,8 +11,10 @@ pub mod error;
 pub mod fuzzing;
 pub mod guard;
 pub mod health;
+pub mod keyring;
 pub mod lease;
 pub mod memory;
+pub mod nodes;
 pub mod observe;
 pub mod patience;
 pub mod publish;
@@ -33,8 +35,10 @@ use cache::Stores;
 use dial::Destinations;
 use guard::Guard;
 use health::WatchHealth;
+use keyring::Keyring;
 use lease::Leadership;
 use memory::Memory;
+use nodes::Drains;
 use publish::Publisher;
 use watch::Queues;
 
@@ -63,6 +67,10 @@ pub struct Cluster {
     pub destinations: Arc<Destinations>,
     /// Whether the admission policies stand.
     pub guard: Guard,
+    /// From what credentials of instances are made.
+    pub keyring: Keyring,
+    /// Which nodes are being drained.
+    pub drains: Drains,
     /// What the installation says of every instance.
     pub hardening: Arc<Hardening>,
     /// Who is around every instance.

@@ -30,7 +30,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(120);
 const UNTIL_LEADING: Duration = Duration::from_secs(1);
 
 /// How often one look may be followed by another at once, because the first learned something new.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 6;
 
 /// What one loop differs in from the other.
 #[derive(Clone, Copy)]

@@ -15,8 +15,10 @@ use crate::cluster::dial::Destinations;
 use crate::cluster::error::CALL_TIMEOUT;
 use crate::cluster::guard::{self, Guard};
 use crate::cluster::health::WatchHealth;
+use crate::cluster::keyring::{self, Keyring};
 use crate::cluster::lease::Contender;
 use crate::cluster::memory::Memory;
+use crate::cluster::nodes::{self, Drains};
 use crate::cluster::publish::Publisher;
 use crate::cluster::watch::Queues;
 use crate::cluster::{self, Cluster};
@@ -61,6 +63,8 @@ impl Operator {
             traces: Traces::default(),
             destinations: Arc::default(),
             guard: Guard::default(),
+            drains: Drains::default(),
+            keyring: Keyring::new(namespace, Vec::new()),
             hardening: Arc::default(),
             neighbourhood: Arc::new(Neighbourhood::of(namespace)),
             clock,
@@ -79,6 +83,13 @@ impl Operator {
     #[must_use]
     pub fn with_hardening(mut self, hardening: Hardening) -> Self {
         self.cluster.hardening = Arc::new(hardening);
+        self
+    }
+
+    /// With these authorities, as lines of OpenSSH, whose certificates instances are to trust.
+    #[must_use]
+    pub fn trusting(mut self, ssh_user_ca: Vec<String>) -> Self {
+        self.cluster.keyring = self.cluster.keyring.trusting(ssh_user_ca);
         self
     }
 
@@ -124,11 +135,16 @@ impl Operator {
         // Watches begin with the lease: what a leader decides on was listed after its predecessor stopped writing.
         let publisher = cluster.publisher.clone();
         let requests = cluster.queues.open();
+        // Nodes are the cluster's: who works in a few namespaces alone has no right to them.
+        let whole_cluster = watch_namespaces.is_empty();
+        let _looking = whole_cluster.then(|| AbortOnDropHandle::new(tokio::spawn(nodes::run(cluster.clone()))));
         let mut watching = AbortOnDropHandle::new(tokio::spawn(cluster::watch::run(cluster.clone(), watch_namespaces)));
+        let _keys = AbortOnDropHandle::new(tokio::spawn(keyring::run(cluster.clone())));
         let _guarding = AbortOnDropHandle::new(tokio::spawn(guard::run(cluster.clone())));
         let told_to_stop = stop.clone();
         let mut work = AbortOnDropHandle::new(tokio::spawn(async move {
             cluster.guard.looked_at().await;
+            cluster.keyring.looked_at().await;
             controller::run(cluster, requests, told_to_stop).await;
         }));
         tokio::select! {

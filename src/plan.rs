@@ -4,7 +4,10 @@
 
 pub mod activity;
 pub mod admission;
+pub mod child;
+pub mod contract;
 pub mod deadline;
+pub mod drain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod hardening;

@@ -79,6 +79,7 @@ struct File {
     instances: instances::File,
     endpoints: endpoints::File,
     network: network::File,
+    gateway: Gateway,
     admission: Admission,
 }
 
@@ -86,6 +87,28 @@ struct File {
 #[serde(default, deny_unknown_fields)]
 struct Admission {
     policies: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct Gateway {
+    ssh_user_ca: Vec<String>,
+}
+
+impl Gateway {
+    /// The authorities' public keys, each as a line of OpenSSH.
+    fn settle(self) -> anyhow::Result<Vec<String>> {
+        for line in &self.ssh_user_ca {
+            let mut words = line.split_ascii_whitespace();
+            let kind = words.next().is_some_and(|kind| kind.starts_with("ssh-") || kind.starts_with("ecdsa-"));
+            let key = words.next().is_some_and(|key| key.len() > 16);
+            anyhow::ensure!(
+                kind && key && !line.contains(['\n', '\r']) && !line.contains("PRIVATE"),
+                "an entry of gateway.sshUserCa is no public key: write the line of a file such as ca.pub"
+            );
+        }
+        Ok(self.ssh_user_ca)
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -149,6 +172,8 @@ pub struct Settings {
     pub admission_policies: Option<String>,
     /// What every instance has, whatever its template says.
     pub hardening: Hardening,
+    /// The public keys of the authorities whose certificates instances trust over SSH.
+    pub ssh_user_ca: Vec<String>,
     /// Who is around every instance.
     pub neighbourhood: Neighbourhood,
     /// Where the activity of sessions is read from.
@@ -187,6 +212,7 @@ impl Flags {
         }
         let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         Ok(Settings {
+            ssh_user_ca: file.gateway.settle()?,
             neighbourhood: network::settle(file.network, &self.namespace)?,
             identity: self.identity.unwrap_or_else(own_name),
             namespace: self.namespace,
@@ -290,6 +316,7 @@ mod tests {
             ("admission: {policy: berth}", "policy"),
             ("endpoints: {allow: [10.0.0.0/33]}", "`10.0.0.0/33` in endpoints.allow"),
             ("endpoints: {deny: [build-7]}", "`build-7` in endpoints.deny"),
+            ("gateway: {sshUserCa: [key]}", "gateway.sshUserCa is no public key"),
             ("network: {internal: [campus]}", "`campus` in network.internal"),
             ("network: {dns: [{}]}", "network.dns[0] is wrong: write exactly one of cidr"),
             ("network: {gateways: [{cidr: 10.0.0.1}]}", "`10.0.0.1` is no network"),

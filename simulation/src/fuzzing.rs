@@ -9,6 +9,7 @@ use berth::api::duration::MAX_HOURS;
 use berth::api::time::Instant;
 use berth::api::{Session, SessionPolicy, Workspace};
 use berth::cluster::apply;
+use berth::plan::child::Child;
 use berth::plan::network::{self, Fence, Neighbourhood};
 use berth::plan::policy::{PolicySource, Rules};
 use berth::plan::{session, workspace};
@@ -221,6 +222,7 @@ fn judged(workspace: Workspace, stands: &Value, policy: PolicySource, now: Insta
         trial,
         hardening: Arc::default(),
         fence: Fence::Stands,
+        budget: Child::Stands,
     };
     for step in workspace::decide(&world, now).steps {
         if let workspace::Step::Publish(status) = step {
@@ -250,6 +252,8 @@ fn lived(
         unguarded: None,
         hardening: Arc::default(),
         fence: Fence::Stands,
+        secret: None,
+        draining: None,
     };
     for _ in 0..6 {
         for step in session::decide(&world, now).steps {

@@ -64,12 +64,16 @@ pub enum Type {
     PolicyMissing,
     /// Session: its Workspace is gone since the transition; the session ends after its notice.
     WorkspaceMissing,
+    /// Session: the node of its instance is being drained since the transition.
+    NodeDraining,
     /// Session: two clocks disagree by more than five seconds.
     ClockSkew,
     /// Workspace: the API server would accept what the template makes.
     TemplateValid,
     /// Workspace: the NetworkPolicy of its instances stands. Whether the cluster enforces it, nobody says.
     NetworkPolicyApplied,
+    /// Workspace: its instances are not protected from evictions as it says.
+    Unprotected,
 }
 
 impl Type {
@@ -85,9 +89,11 @@ impl Type {
             Self::LongRunning => "LongRunning",
             Self::PolicyMissing => "PolicyMissing",
             Self::WorkspaceMissing => "WorkspaceMissing",
+            Self::NodeDraining => "NodeDraining",
             Self::ClockSkew => "ClockSkew",
             Self::TemplateValid => "TemplateValid",
             Self::NetworkPolicyApplied => "NetworkPolicyApplied",
+            Self::Unprotected => "Unprotected",
         }
     }
 }

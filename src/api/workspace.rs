@@ -83,6 +83,9 @@ pub struct WorkspaceSpec {
     /// off, or broke, leaves it, to be launched again.
     #[serde(default)]
     pub reclaim_policy: ReclaimPolicy,
+    /// What a drain of their node does to live instances.
+    #[serde(default)]
+    pub drain: Drain,
     /// When true nothing new is launched; live sessions finish.
     #[serde(default)]
     pub maintenance: bool,
@@ -244,6 +247,18 @@ pub struct Endpoint {
 pub struct ObjectRef {
     /// The object's name.
     pub name: ObjectName,
+}
+
+/// What a drain of its node does to a live instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Drain {
+    /// It waits until the session ends; its user is told.
+    #[default]
+    Wait,
+    /// Its user is warned, and after the policy's `warnBefore` the session ends.
+    End,
+    /// It is evicted at once, and the session is lost.
+    Evict,
 }
 
 /// What becomes of a Workspace once its last session has ended.

@@ -2,10 +2,13 @@
 //! never chooses. Every write asks first whether this process may still write, and what it returns enters the
 //! caches at once.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::Status as ApiStatus;
@@ -15,12 +18,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::Cluster;
+use super::cache::Cache;
 use super::dial::dial;
 use super::error::{CallError, bounded, optional};
+use super::slim::Slim;
 use crate::api::{
     OPERATOR_MANAGER, SESSION_FINALIZER, Session, USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_UID_LABEL, Workspace,
 };
-use crate::plan::network::{self, leftover};
+use crate::plan::child::{Whole, in_place_of};
+use crate::plan::network::leftover;
 use crate::plan::pod;
 use crate::plan::session::Step;
 use crate::plan::workspace::{self, Trial};
@@ -84,6 +90,10 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
             attempt(cluster, &session, ensure_claim(cluster, &namespace, &claim).await)?;
             Ok(session)
         }
+        Step::EnsureSecret(secret) => {
+            attempt(cluster, &session, ensure_secret(cluster, &namespace, &secret).await)?;
+            Ok(session)
+        }
         Step::EnsurePod(pod) => {
             let mut pod = pod;
             if planted::is(Bug::GeneratedName) {
@@ -144,15 +154,14 @@ pub async fn workspace_steps(
                 return Err(CallError::Attempt);
             }
             workspace::Step::EnsureNetworkPolicy(policy) => {
-                let outcome = ensure_network_policy(cluster, &namespace, &policy).await;
-                let failed = match outcome {
-                    Ok(()) => Ok(()),
-                    // It has changed, or gone: what it is now is on its way.
-                    Err(error) if error.is_conflict() || error.is_not_found() => return Err(error),
-                    Err(error @ CallError::Api(kube::Error::Api(_))) => Err(error.words()),
-                    Err(error) => return Err(error),
-                };
-                cluster.memory.fenced(&workspace.uid().unwrap_or_default(), failed, cluster.clock.now());
+                ensure_child(cluster, workspace, *policy, &cluster.stores.network_policies).await?;
+            }
+            workspace::Step::EnsureBudget(budget) => {
+                ensure_child(cluster, workspace, *budget, &cluster.stores.budgets).await?;
+            }
+            workspace::Step::DeleteBudget { name, uid } => {
+                let budgets: Api<PodDisruptionBudget> = Api::namespaced(cluster.client.clone(), &namespace);
+                delete(cluster, &budgets, &name, &with_uid(&uid)).await?;
             }
             workspace::Step::Publish(status) => {
                 let patch = json!({ "metadata": { "resourceVersion": workspace.resource_version() }, "status": to_value(status.as_ref())? });
@@ -183,28 +192,52 @@ pub async fn network_policy_step(cluster: &Cluster, namespace: &str, step: lefto
     delete(cluster, &api, &name, &with_uid(&uid)).await.map(drop)
 }
 
-/// Makes the policy, or puts it in the place of the one whose resource version it has: every field of its spec is ours.
-async fn ensure_network_policy(cluster: &Cluster, namespace: &str, policy: &NetworkPolicy) -> Result<(), CallError> {
-    let api: Api<NetworkPolicy> = Api::namespaced(cluster.client.clone(), namespace);
-    let params = PostParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PostParams::default() };
-    cluster.leadership.check()?;
-    let stands = match policy.resource_version() {
-        Some(_) => bounded(api.replace(&policy.name_any(), &params, policy)).await?,
-        None => match bounded(api.create(&params, policy)).await {
-            // Made before, and not seen yet or not to be found by its labels.
-            Err(error) if error.is_conflict() => {
-                let stands = bounded(api.get(&policy.name_any())).await.map_err(CallError::of_a_look)?;
-                let ours = network::in_place_of(policy.clone(), Some(&stands));
-                match stands.metadata.deletion_timestamp.is_some() {
-                    true => stands,
-                    false => bounded(api.replace(&policy.name_any(), &params, &ours)).await?,
-                }
-            }
-            made => made?,
-        },
+/// Makes an object of a Workspace, or puts it in the place of the one whose resource version it has: all of it is ours. That
+/// the API server refuses it is remembered for the planner.
+async fn ensure_child<K>(cluster: &Cluster, workspace: &Workspace, child: K, cache: &Cache<K>) -> Result<(), CallError>
+where
+    K: Whole + Resource<DynamicType = (), Scope = NamespaceResourceScope> + Slim,
+    K: Clone + std::fmt::Debug + Serialize + DeserializeOwned + 'static,
+{
+    let kind = match K::kind(&()) {
+        Cow::Borrowed(kind) => kind,
+        Cow::Owned(_) => "",
     };
-    cluster.stores.network_policies.own(stands);
+    let outcome = match put(cluster, &workspace.namespace().unwrap_or_default(), child).await {
+        Ok(stands) => Ok(cache.own(stands)),
+        // It has changed, or gone: what it is now is on its way.
+        Err(error) if error.is_conflict() || error.is_not_found() => return Err(error),
+        Err(error @ CallError::Api(kube::Error::Api(_))) => Err(error.words()),
+        Err(error) => return Err(error),
+    };
+    cluster.memory.attempted_child(&workspace.uid().unwrap_or_default(), kind, outcome, cluster.clock.now());
     Ok(())
+}
+
+async fn put<K>(cluster: &Cluster, namespace: &str, wanted: K) -> Result<K, CallError>
+where
+    K: Whole + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(cluster.client.clone(), namespace);
+    let params = PostParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PostParams::default() };
+    let name = wanted.name_any();
+    cluster.leadership.check()?;
+    if wanted.resource_version().is_some() {
+        return bounded(api.replace(&name, &params, &wanted)).await;
+    }
+    match bounded(api.create(&params, &wanted)).await {
+        // Made before, and not seen yet or not to be found by its labels.
+        Err(error) if error.is_conflict() => {
+            let stands = bounded(api.get(&name)).await.map_err(CallError::of_a_look)?;
+            if stands.meta().deletion_timestamp.is_some() {
+                return Ok(stands);
+            }
+            cluster.leadership.check()?;
+            bounded(api.replace(&name, &params, &in_place_of(wanted, Some(&stands)))).await
+        }
+        made => made,
+    }
 }
 
 async fn patch_session(
@@ -271,6 +304,27 @@ async fn ensure_claim(cluster: &Cluster, namespace: &str, claim: &Value) -> Resu
     } else {
         Err(CallError::NotOurs(format!("the claim {name} stands and is not this user's: rename or delete it")))
     }
+}
+
+/// Makes the Secret of a Workspace, or writes over what stands under its name. It is not read: the operator has no right to.
+/// What was made by this process a moment ago is taken to stand.
+async fn ensure_secret(cluster: &Cluster, namespace: &str, secret: &Secret) -> Result<(), CallError> {
+    let uid = secret.labels().get(WORKSPACE_UID_LABEL).cloned().unwrap_or_default();
+    if cluster.memory.has_secret(&uid) {
+        return Ok(());
+    }
+    let api: Api<Secret> = Api::namespaced(cluster.client.clone(), namespace);
+    let params = PostParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PostParams::default() };
+    cluster.leadership.check()?;
+    match bounded(api.create(&params, secret)).await {
+        Err(error) if error.is_conflict() => {
+            cluster.leadership.check()?;
+            bounded(api.replace(&secret.name_any(), &params, secret)).await?;
+        }
+        made => drop(made?),
+    }
+    cluster.memory.made_secret(&uid);
+    Ok(())
 }
 
 async fn ensure_pod(cluster: &Cluster, api: &Api<Pod>, session: &Session, wanted: &Value) -> Result<(), CallError> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
@@ -25,7 +26,7 @@ use crate::planted::{self, Bug};
 pub struct Stores {
     /// All Sessions, by Workspace.
     pub sessions: Cache<Session>,
-    /// All Workspaces, by the NetworkPolicy of each.
+    /// All Workspaces, by the name of what each has beside its instances.
     pub workspaces: Cache<Workspace>,
     /// All SessionPolicies.
     pub policies: Cache<SessionPolicy>,
@@ -33,6 +34,8 @@ pub struct Stores {
     pub pods: Cache<Pod>,
     /// The NetworkPolicies that Berth made.
     pub network_policies: Cache<NetworkPolicy>,
+    /// The PodDisruptionBudgets that Berth made.
+    pub budgets: Cache<PodDisruptionBudget>,
 }
 
 impl Default for Stores {
@@ -42,18 +45,19 @@ impl Default for Stores {
                 Some(key(&session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str()))
             }),
             workspaces: Cache::new(|workspace: &Workspace| {
-                let policy = name::network_policy(&workspace.name_any(), &workspace.uid()?);
-                Some(key(&workspace.namespace()?, &policy))
+                let children = name::of_workspace(&workspace.name_any(), &workspace.uid()?);
+                Some(key(&workspace.namespace()?, &children))
             }),
             policies: Cache::new(|_| None),
             pods: Cache::new(|pod: &Pod| pod.labels().get(SESSION_UID_LABEL).cloned()),
             network_policies: Cache::new(|_| None),
+            budgets: Cache::new(|_| None),
         }
     }
 }
 
-/// The key of what belongs to the object of this name: under the name of its Workspace a session is found, under that of its
-/// policy a Workspace.
+/// The key of what belongs to the object of this name: under the name of its Workspace a session is found, under that of what
+/// it has a Workspace.
 pub fn key(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
 }

@@ -47,6 +47,7 @@ pub fn take(cluster: &Cluster) -> Census {
         ("SessionPolicy", stores.policies.unreadable_count()),
         ("Pod", stores.pods.unreadable_count()),
         ("NetworkPolicy", stores.network_policies.unreadable_count()),
+        ("PodDisruptionBudget", stores.budgets.unreadable_count()),
     ]);
     census
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::api::time::Instant as WallTime;
+use crate::plan::child::Failure;
 use crate::plan::session::Attempt;
 use crate::plan::workspace::Trial;
 use crate::planted::{self, Bug};
@@ -17,11 +18,15 @@ use crate::planted::{self, Bug};
 const LOOKS: Backoff = Backoff { first: Duration::from_millis(50), last: Duration::from_secs(30) };
 /// The delays between attempts at an instance.
 const ATTEMPTS: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(30) };
-/// The delays between trials of a template, or attempts at a NetworkPolicy, that something outside stands against: a quota, a
+/// The delays between trials of a template, or attempts at what a Workspace has, that something outside stands against: a quota, a
 /// namespace's label. Nobody tells us when that changes.
 const TRIALS: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(120) };
 /// The least time between two writes of one Workspace's status.
 const PACE: Duration = Duration::from_secs(1);
+
+/// For how long a Secret that was made is taken to stand: it cannot be read, and a burst of launches need not make it again
+/// for each.
+const SECRET_STANDS: Duration = Duration::from_secs(30);
 
 /// How long to wait after a failure: twice as long after each, up to a bound.
 struct Backoff {
@@ -64,9 +69,10 @@ struct OfWorkspace {
     generation: Option<i64>,
     trial: Trial,
     failed_trials: u32,
-    /// What became of the last attempt at its NetworkPolicy, and when the next is worth it.
-    fence: Option<(WallTime, String)>,
-    failed_fences: u32,
+    /// What became of the last attempt at what it has beside its instances, by kind, and how many have failed.
+    children: HashMap<&'static str, (Failure, u32)>,
+    /// When its Secret was last made.
+    secret: Option<Instant>,
     /// When its status was last written.
     written: Option<Instant>,
     failed_looks: u32,
@@ -206,19 +212,30 @@ impl Memory {
         };
     }
 
-    /// What became of the last attempt at the NetworkPolicy of the Workspace, if it failed, and when the next is worth it.
-    pub fn failed_fence(&self, uid: &str) -> Option<(WallTime, String)> {
-        lock(&self.workspaces).get(uid)?.fence.clone()
+    /// What became of the last attempt at the object of this kind that the Workspace has, if it failed.
+    pub fn failed_child(&self, uid: &str, kind: &str) -> Option<Failure> {
+        lock(&self.workspaces).get(uid)?.children.get(kind).map(|(failure, _)| failure.clone())
     }
 
-    /// What became of an attempt at the NetworkPolicy of the Workspace.
-    pub fn fenced(&self, uid: &str, outcome: Result<(), String>, now: WallTime) {
+    /// What became of an attempt at the object of this kind that the Workspace has.
+    pub fn attempted_child(&self, uid: &str, kind: &'static str, outcome: Result<(), String>, now: WallTime) {
         let mut workspaces = lock(&self.workspaces);
-        let known = workspaces.entry(uid.to_owned()).or_default();
-        match outcome {
-            Ok(()) => (known.fence, known.failed_fences) = (None, 0),
-            Err(why) => known.fence = Some((now + TRIALS.next(&mut known.failed_fences), why)),
-        }
+        let children = &mut workspaces.entry(uid.to_owned()).or_default().children;
+        let Err(why) = outcome else { return drop(children.remove(kind)) };
+        let mut failures = children.get(kind).map_or(0, |(_, failures)| *failures);
+        let again = now + TRIALS.next(&mut failures);
+        children.insert(kind, ((again, why), failures));
+    }
+
+    /// Whether the Secret of the Workspace was made not long ago.
+    pub fn has_secret(&self, uid: &str) -> bool {
+        let made = lock(&self.workspaces).get(uid).and_then(|known| known.secret);
+        made.is_some_and(|made| made.elapsed() < SECRET_STANDS)
+    }
+
+    /// The Secret of the Workspace was made.
+    pub fn made_secret(&self, uid: &str) {
+        lock(&self.workspaces).entry(uid.to_owned()).or_default().secret = Some(Instant::now());
     }
 
     /// How long a write of the Workspace's status must still wait; nothing means that it may be made now, and

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
@@ -16,12 +17,13 @@ use crate::api::session::Phase;
 use crate::api::time::{Instant, from_wire};
 use crate::api::{SESSION_FINALIZER, Session, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::admission::{self, Rival};
+use crate::plan::child::Child;
 use crate::plan::network::{self, Fence, leftover::Need};
 use crate::plan::pod::belongs;
 use crate::plan::policy::PolicySource;
 use crate::plan::session::World;
 use crate::plan::workspace::{self, LastEnd};
-use crate::plan::{name, phase, template};
+use crate::plan::{contract, drain, name, phase, template};
 use crate::planted::{self, Bug};
 
 /// What the API server said where the caches were not evidence enough.
@@ -156,17 +158,47 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         attempt: cluster.memory.attempt(&uid),
         unguarded: cluster.guard.trouble(),
         hardening: Arc::clone(&cluster.hardening),
+        draining: node(&session).and_then(|node| cluster.drains.of(node)),
+        secret: workspace.as_deref().and_then(|workspace| secret(cluster, workspace)),
         fence: workspace.as_deref().map(|workspace| fence(cluster, workspace)).unwrap_or_default(),
         workspace,
         session,
     }
 }
 
+/// The node of the instance, as the status says.
+fn node(session: &Session) -> Option<&str> {
+    session.status.as_ref()?.instance.as_ref()?.node.as_deref()
+}
+
+/// The Secret that instances of `workspace` need.
+fn secret(cluster: &Cluster, workspace: &Workspace) -> Option<Result<Box<Secret>, String>> {
+    if !contract::needs_secret(workspace) {
+        return None;
+    }
+    match cluster.keyring.keys() {
+        Ok(keys) => contract::secret(workspace, &keys).map(|secret| Ok(Box::new(secret))),
+        Err(why) => Some(Err(why)),
+    }
+}
+
 /// How the wall around the instances of `workspace` stands.
 fn fence(cluster: &Cluster, workspace: &Workspace) -> Fence {
     let (namespace, uid) = (workspace.namespace().unwrap_or_default(), workspace.uid().unwrap_or_default());
-    let seen = cluster.stores.network_policies.get(&namespace, &name::network_policy(&workspace.name_any(), &uid));
-    network::fence(workspace, &cluster.neighbourhood, seen.as_deref(), cluster.memory.failed_fence(&uid))
+    let seen = cluster.stores.network_policies.get(&namespace, &name::of_workspace(&workspace.name_any(), &uid));
+    network::fence(
+        workspace,
+        &cluster.neighbourhood,
+        seen.as_deref(),
+        cluster.memory.failed_child(&uid, "NetworkPolicy"),
+    )
+}
+
+/// How the budget stands that protects the instances of `workspace`.
+fn budget(cluster: &Cluster, workspace: &Workspace) -> Child<PodDisruptionBudget> {
+    let (namespace, uid) = (workspace.namespace().unwrap_or_default(), workspace.uid().unwrap_or_default());
+    let seen = cluster.stores.budgets.get(&namespace, &name::of_workspace(&workspace.name_any(), &uid));
+    drain::stand(workspace, seen.as_deref(), cluster.memory.failed_child(&uid, "PodDisruptionBudget"))
 }
 
 /// What still needs a NetworkPolicy. Where no cache has anything that does, the API server is asked.
@@ -277,6 +309,7 @@ pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::Wor
         hardening: Arc::clone(&cluster.hardening),
         trial: cluster.memory.trial(&workspace.uid().unwrap_or_default(), workspace.metadata.generation),
         fence: fence(cluster, &workspace),
+        budget: budget(cluster, &workspace),
         workspace,
     }
 }

@@ -3,6 +3,7 @@
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
@@ -36,6 +37,14 @@ impl Slim for Session {
 impl Slim for SessionPolicy {}
 impl Slim for Workspace {}
 impl Slim for NetworkPolicy {}
+
+impl Slim for PodDisruptionBudget {
+    fn slim(&mut self) {
+        slim_meta(&mut self.metadata);
+        // It changes with every pod, and nobody here asks.
+        self.status = None;
+    }
+}
 
 impl Slim for Pod {
     fn slim(&mut self) {

@@ -13,6 +13,7 @@ use futures::{StreamExt, pin_mut};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
@@ -32,10 +33,11 @@ use crate::api::{
     MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, Session, SessionPolicy, SessionStatus, WORKSPACE_ANNOTATION,
     WORKSPACE_UID_LABEL, Workspace,
 };
-use crate::plan::{admission, name};
+use crate::plan::child::Child;
+use crate::plan::{admission, drain, name};
 
 /// The kinds that are watched.
-const KINDS: [&str; 5] = ["Session", "Workspace", "SessionPolicy", "Pod", "NetworkPolicy"];
+const KINDS: [&str; 6] = ["Session", "Workspace", "SessionPolicy", "Pod", "NetworkPolicy", "PodDisruptionBudget"];
 
 /// Where the names of objects go that must be looked at again. Closed on a replica that only stands by.
 #[derive(Clone, Default)]
@@ -132,9 +134,10 @@ impl Watches {
             self.watch("Workspace", all(), &stores.workspaces, |change| workspace_changed(cluster, change)),
             self.watch("SessionPolicy", all(), &stores.policies, |change| policy_changed(cluster, change)),
             self.watch("Pod", managed.clone(), &stores.pods, |change| pod_changed(cluster, change)),
-            self.watch("NetworkPolicy", managed, &stores.network_policies, |change| {
+            self.watch("NetworkPolicy", managed.clone(), &stores.network_policies, |change| {
                 network_policy_changed(cluster, change);
             }),
+            self.watch("PodDisruptionBudget", managed, &stores.budgets, |change| budget_changed(cluster, change)),
         );
     }
 
@@ -297,7 +300,7 @@ fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
 
 /// A session or a pod of this Workspace is gone, or the Workspace itself: its policy may go with the last of them.
 fn fence_released(cluster: &Cluster, namespace: &str, workspace: &str, uid: Option<&str>) {
-    let policy = uid.map(|uid| name::network_policy(workspace, uid)).filter(|policy| {
+    let policy = uid.map(|uid| name::of_workspace(workspace, uid)).filter(|policy| {
         cluster.stores.workspaces.under(&key(namespace, policy)).is_empty()
             && cluster.stores.network_policies.get(namespace, policy).is_some()
     });
@@ -367,6 +370,22 @@ fn pod_changed(cluster: &Cluster, change: Change<'_, Pod>) {
         cluster.queues.workspace_named(&namespace, workspace);
         let of = pod.labels().get(WORKSPACE_UID_LABEL);
         fence_released(cluster, &namespace, workspace, of.map(String::as_str));
+    }
+}
+
+/// Only where it was changed by somebody its Workspace is concerned: its status changes with every pod.
+fn budget_changed(cluster: &Cluster, change: Change<'_, PodDisruptionBudget>) {
+    let (budget, gone) = match change {
+        Change::Is(budget) => (budget, false),
+        Change::Gone(budget) => (budget, true),
+        Change::Readability(_) => return,
+        Change::All(scope) => return everything(cluster, scope),
+    };
+    let namespace = budget.namespace().unwrap_or_default();
+    for workspace in cluster.stores.workspaces.under(&key(&namespace, &budget.name_any())) {
+        if gone || drain::stand(&workspace, Some(budget), None) != Child::Stands {
+            cluster.queues.workspace_named(&namespace, &workspace.name_any());
+        }
     }
 }
 

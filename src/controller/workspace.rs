@@ -30,8 +30,11 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) 
         let world = observe::workspace(cluster, Arc::clone(&workspace));
         let plan = decide(&world, cluster.clock.now());
         wake = plan.wake;
-        // The plan after a trial, or after the network policy stands, writes what this one would.
-        let learns = plan.steps.iter().any(|step| matches!(step, Step::Try(_) | Step::EnsureNetworkPolicy(_)));
+        // The plan after a trial, or after what the Workspace has stands, writes what this one would.
+        let learns = plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Try(_) | Step::EnsureNetworkPolicy(_) | Step::EnsureBudget(_)));
         if !learns
             && plan.steps.iter().any(|step| matches!(step, Step::Publish(_)))
             && let Some(wait) = cluster.memory.pace(&workspace.uid().unwrap_or_default())

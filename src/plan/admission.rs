@@ -52,6 +52,8 @@ pub enum Blocker {
     TemplateUntried,
     /// The NetworkPolicy of the Workspace does not stand; with why, where that is known.
     Unfenced(Option<String>),
+    /// The key is not known from which the instance's credential is made, for this reason.
+    Unkeyed(String),
     /// The Workspace is in maintenance.
     Maintenance,
     /// The user's volumes are held by another session, or by a pod that is still going.
@@ -72,6 +74,7 @@ impl Blocker {
             Self::TemplateInvalid(_) => "TemplateInvalid",
             Self::TemplateUntried => "TemplateUntried",
             Self::Unfenced(_) => "NetworkPolicyMissing",
+            Self::Unkeyed(_) => "InstanceKeyUnknown",
             Self::Maintenance => "Maintenance",
             Self::VolumesInUse(_) => VOLUMES_IN_USE,
             Self::NoSlot(_) => "NoSlot",
@@ -98,6 +101,7 @@ impl Blocker {
             Self::TemplateUntried => "the API server's word on the template".to_owned(),
             Self::Unfenced(None) => "the NetworkPolicy of the Workspace".to_owned(),
             Self::Unfenced(Some(why)) => format!("the NetworkPolicy of the Workspace: {why}"),
+            Self::Unkeyed(why) => format!("the key from which credentials of instances are made: {why}"),
             Self::Maintenance => "the end of the Workspace's maintenance".to_owned(),
             Self::VolumesInUse(holder) => {
                 format!("your volumes of this Workspace: {holder} still holds them")
@@ -117,7 +121,8 @@ impl Blocker {
             | Self::PolicyGone(_)
             | Self::PolicyInvalid(_)
             | Self::TemplateInvalid(_)
-            | Self::Unfenced(Some(_)) => Severity::Warning,
+            | Self::Unfenced(Some(_))
+            | Self::Unkeyed(_) => Severity::Warning,
             Self::TemplateUntried
             | Self::Unfenced(None)
             | Self::Maintenance

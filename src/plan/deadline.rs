@@ -22,15 +22,16 @@ impl Deadline {
         let stay = match self.reason {
             Reason::IdleTimeout => "any activity keeps it",
             Reason::WorkspaceDeleted => "its Workspace is gone: save your work",
+            Reason::AdministratorEnded => "its node is being drained: save your work and launch again",
             _ => "save your work and launch again",
         };
         format!("ends at {} ({}): {stay}", display(self.at), self.reason.as_str())
     }
 }
 
-/// The deadlines of a session that is usable since `ready`, was last used at `last`, and whose Workspace is
-/// gone since `workspace_gone`; the nearest first.
-pub fn deadlines(force: &InForce, ready: Instant, last: Instant, workspace_gone: Option<Instant>) -> Vec<Deadline> {
+/// The deadlines of a session that is usable since `ready`, was last used at `last`, and of which these ends were announced
+/// at these times; the nearest first.
+pub fn deadlines(force: &InForce, ready: Instant, last: Instant, announced: &[(Reason, Instant)]) -> Vec<Deadline> {
     let InForce { rules, idle_not_before, max_duration_not_before } = force;
     let at_least =
         |deadline: Instant, floor: Option<Instant>| ceil_second(floor.map_or(deadline, |floor| floor.max(deadline)));
@@ -40,10 +41,11 @@ pub fn deadlines(force: &InForce, ready: Instant, last: Instant, workspace_gone:
         Deadline { at: idle, warn_from: idle - rules.idle_notice(), reason: Reason::IdleTimeout },
         Deadline { at: longest, warn_from: longest - rules.warn_before, reason: Reason::MaxDuration },
     ];
-    if let Some(gone) = workspace_gone {
-        let at = ceil_second(gone + rules.warn_before);
-        all.push(Deadline { at, warn_from: gone, reason: Reason::WorkspaceDeleted });
-    }
+    all.extend(announced.iter().map(|(reason, since)| Deadline {
+        at: ceil_second(*since + rules.warn_before),
+        warn_from: *since,
+        reason: *reason,
+    }));
     all.sort_by_key(|deadline| deadline.at);
     all
 }

@@ -14,8 +14,8 @@ pub fn retained_claim(workspace: &str, workspace_uid: &str, volume: &str, user: 
     format!("{}-{volume}-{}", head(workspace, 40), hash(&[workspace_uid, volume, user]))
 }
 
-/// The name of the NetworkPolicy of a Workspace.
-pub fn network_policy(workspace: &str, workspace_uid: &str) -> String {
+/// The name of what a Workspace has beside its instances, one of each kind: its NetworkPolicy, its PodDisruptionBudget.
+pub fn of_workspace(workspace: &str, workspace_uid: &str) -> String {
     format!("berth-{}-{}", head(workspace, 46), hash(&[workspace_uid]))
 }
 

@@ -19,8 +19,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
 use crate::api::network::{Destination, Network, Pods, Port, Transport};
-use crate::api::time::Instant;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
+use crate::plan::child::{self, Child, Failure};
 use crate::plan::name;
 
 /// The label that every namespace has with its name (KEP-2161).
@@ -72,71 +72,20 @@ pub fn dns_ports() -> Vec<Port> {
 }
 
 /// How the wall of a Workspace stands.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Fence {
-    /// It needs none: its machine is not ours.
-    #[default]
-    Unneeded,
-    /// As it should.
-    Stands,
-    /// Not as it should, or not at all.
-    Wanting {
-        /// What is to stand. With a resource version it takes the place of what stands.
-        policy: Box<NetworkPolicy>,
-        /// What became of the last attempt, and when the next is worth it.
-        failed: Option<(Instant, String)>,
-    },
-    /// It is being deleted, and something holds it up; it can be made anew once it is gone.
-    Going,
-    /// It cannot be made of what the Workspace says, for this reason.
-    Impossible(String),
-}
+pub type Fence = Child<NetworkPolicy>;
 
 /// How the wall of `workspace` stands where this policy was seen under its name.
 pub fn fence(
     workspace: &Workspace,
     neighbourhood: &Neighbourhood,
     seen: Option<&NetworkPolicy>,
-    failed: Option<(Instant, String)>,
+    failed: Option<Failure>,
 ) -> Fence {
-    let Some(wanted) = policy(workspace, neighbourhood) else { return Fence::Unneeded };
-    let wanted = match wanted {
-        Ok(wanted) => wanted,
-        Err(why) => return Fence::Impossible(why),
-    };
-    match seen {
-        Some(seen) if seen.metadata.deletion_timestamp.is_some() => Fence::Going,
-        Some(seen) if stands(seen, &wanted) => Fence::Stands,
-        seen => Fence::Wanting { policy: Box::new(in_place_of(wanted, seen)), failed },
+    match policy(workspace, neighbourhood) {
+        None => Fence::Unneeded,
+        Some(Ok(wanted)) => child::child(wanted, seen, failed),
+        Some(Err(why)) => Fence::Impossible(why),
     }
-}
-
-/// Whether the policy does what is wanted of it, can be found, and goes with nobody but by our own hand.
-fn stands(seen: &NetworkPolicy, wanted: &NetworkPolicy) -> bool {
-    let has_all = |of: fn(&NetworkPolicy) -> &BTreeMap<String, String>| {
-        of(wanted).iter().all(|(key, value)| of(seen).get(key) == Some(value))
-    };
-    seen.spec == wanted.spec
-        && seen.owner_references().is_empty()
-        && has_all(|policy| policy.labels())
-        && has_all(|policy| policy.annotations())
-}
-
-/// What is wanted, over what was seen: labels and annotations of others stay, everything else goes.
-pub fn in_place_of(mut wanted: NetworkPolicy, seen: Option<&NetworkPolicy>) -> NetworkPolicy {
-    if let Some(seen) = seen {
-        let over = |theirs: &BTreeMap<String, String>, ours: &BTreeMap<String, String>| {
-            let mut all = theirs.clone();
-            all.extend(ours.clone());
-            all
-        };
-        wanted.metadata.labels = Some(over(seen.labels(), wanted.labels()));
-        wanted.metadata.annotations = Some(over(seen.annotations(), wanted.annotations()));
-        wanted.metadata.finalizers.clone_from(&seen.metadata.finalizers);
-        wanted.metadata.uid.clone_from(&seen.metadata.uid);
-        wanted.metadata.resource_version.clone_from(&seen.metadata.resource_version);
-    }
-    wanted
 }
 
 /// Whether a cloud may have a metadata service at this address.
@@ -161,7 +110,7 @@ pub fn policy(workspace: &Workspace, neighbourhood: &Neighbourhood) -> Option<Re
         egress: Some(egress),
     };
     let metadata = ObjectMeta {
-        name: Some(name::network_policy(&name, &uid)),
+        name: Some(name::of_workspace(&name, &uid)),
         namespace: workspace.namespace(),
         labels: Some(BTreeMap::from([
             (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
@@ -178,7 +127,7 @@ pub fn policy(workspace: &Workspace, neighbourhood: &Neighbourhood) -> Option<Re
 pub fn workspace_of(policy: &NetworkPolicy) -> Option<(&str, &str)> {
     let uid = policy.labels().get(WORKSPACE_UID_LABEL)?;
     let workspace = policy.annotations().get(WORKSPACE_ANNOTATION)?;
-    (policy.metadata.name.as_ref() == Some(&name::network_policy(workspace, uid))).then_some((workspace, uid))
+    (policy.metadata.name.as_ref() == Some(&name::of_workspace(workspace, uid))).then_some((workspace, uid))
 }
 
 /// In only from the gateway, on every port: the Workspace may be edited while an instance listens where it did.

@@ -37,6 +37,8 @@ pub enum Event {
     EndRequested(EndAs, Reason),
     /// The Workspace is gone and the notice is over.
     WorkspaceDeleted,
+    /// The node is being drained, the Workspace says `drain: End`, and the notice is over.
+    NodeDrained,
     /// The Session is being deleted.
     SessionDeleted,
 }
@@ -70,6 +72,7 @@ pub fn next(phase: Phase, event: Event) -> Next {
 
         (Active | Idle, Event::IdleTimeout) => Next::End(Disconnected, Reason::IdleTimeout),
         (Active | Idle, Event::MaxDuration) => Next::End(Terminated, Reason::MaxDuration),
+        (Active | Idle, Event::NodeDrained) => Next::End(Terminated, Reason::AdministratorEnded),
         (Starting | Active | Idle, Event::InstanceLost) => Next::End(Failed, Reason::InstanceLost),
 
         (_, Event::DisconnectDesired) => Next::End(Disconnected, Reason::UserDisconnected),
@@ -91,7 +94,8 @@ pub fn next(phase: Phase, event: Event) -> Next {
             | Event::InstanceRefused
             | Event::InstanceLost
             | Event::IdleTimeout
-            | Event::MaxDuration,
+            | Event::MaxDuration
+            | Event::NodeDrained,
         ) => Next::Stay,
     }
 }
@@ -108,7 +112,7 @@ pub const PHASES: [Phase; 7] = [
 ];
 
 /// Every event with the words that docs/states.md has for it. An end request stands for all of its kind.
-pub const EVENTS: [(Event, &str); 16] = [
+pub const EVENTS: [(Event, &str); 17] = [
     (Event::SlotGranted, "a slot is free and it is this session's turn"),
     (Event::InstanceUsable, "the instance can be used"),
     (Event::InputSeen, "input within `idle.after`"),
@@ -124,6 +128,7 @@ pub const EVENTS: [(Event, &str); 16] = [
     (Event::TerminationDesired, "`desiredState: Terminated`"),
     (Event::EndRequested(EndAs::Terminated, Reason::WorkspaceStopped), "`status.endRequest`, here a workspace stop"),
     (Event::WorkspaceDeleted, "the Workspace is gone and the notice is over"),
+    (Event::NodeDrained, "the node is being drained, the Workspace says `drain: End`, and the notice is over"),
     (Event::SessionDeleted, "the Session is deleted"),
 ];
 

@@ -12,8 +12,8 @@ use crate::api::{
     USER_ANNOTATION, VERSION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
 };
 use crate::plan::hardening::Hardening;
-use crate::plan::name;
 use crate::plan::volume::{self, Owner};
+use crate::plan::{contract, drain, name};
 
 /// The pod for `session` by the template of `workspace`.
 pub fn for_session(session: &Session, workspace: &Workspace, template: &Template, hardening: &Hardening) -> Value {
@@ -27,11 +27,17 @@ pub fn for_session(session: &Session, workspace: &Workspace, template: &Template
         workspace_uid: &workspace_uid,
         user: session.spec.user.id.as_str(),
     };
-    let mut pod = from_template(template, owner, hardening);
+    let mut pod = from_template(workspace, template, owner, hardening);
     pod["metadata"]["name"] = json!(name::pod(&session.name_any(), &uid));
     pod["metadata"]["labels"][SESSION_UID_LABEL] = json!(uid);
     pod["metadata"]["annotations"][SESSION_ANNOTATION] = json!(session.name_any());
     pod["metadata"]["annotations"][ACCESS_ANNOTATION] = json!(workspace.spec.access.without_host());
+    for (key, value) in drain::marks(workspace) {
+        let annotations = &mut pod["metadata"]["annotations"];
+        if annotations[key].is_null() {
+            annotations[key] = json!(value);
+        }
+    }
     pod["metadata"]["ownerReferences"] = owner_references(session);
     pod
 }
@@ -44,7 +50,7 @@ pub fn for_dry_run(workspace: &Workspace, template: &Template, hardening: &Harde
     let workspace_uid = workspace.uid().unwrap_or_default();
     let owner =
         Owner { namespace: &namespace, workspace: &workspace_name, workspace_uid: &workspace_uid, user: "dry-run" };
-    let mut pod = from_template(template, owner, hardening);
+    let mut pod = from_template(workspace, template, owner, hardening);
     pod["metadata"]["name"] = json!(name::pod(&workspace_name, &workspace_uid));
     template.volume_claims.iter().filter_map(|claim| volume::retained(claim, owner)).chain([pod]).collect()
 }
@@ -79,7 +85,7 @@ pub fn owner_references(session: &Session) -> Value {
     }])
 }
 
-fn from_template(template: &Template, owner: Owner<'_>, hardening: &Hardening) -> Value {
+fn from_template(workspace: &Workspace, template: &Template, owner: Owner<'_>, hardening: &Hardening) -> Value {
     let meta = template.metadata.clone().unwrap_or_default();
     let mut labels = meta.labels;
     labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
@@ -91,12 +97,12 @@ fn from_template(template: &Template, owner: Owner<'_>, hardening: &Hardening) -
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": { "namespace": owner.namespace, "labels": labels, "annotations": annotations },
-        "spec": spec(template, owner, hardening),
+        "spec": spec(workspace, template, owner, hardening),
     })
 }
 
-/// The template's PodSpec as every instance has it here, with the volumes of its claims.
-fn spec(template: &Template, owner: Owner<'_>, hardening: &Hardening) -> Map<String, Value> {
+/// The template's PodSpec as every instance has it here, with the volumes of its claims and what it is told.
+fn spec(workspace: &Workspace, template: &Template, owner: Owner<'_>, hardening: &Hardening) -> Map<String, Value> {
     let mut spec = hardening.merged(&template.spec);
     let claims = template.volume_claims.iter().map(|claim| volume::in_pod(claim, owner));
     let mut volumes = spec.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -104,6 +110,7 @@ fn spec(template: &Template, owner: Owner<'_>, hardening: &Hardening) -> Map<Str
     if !volumes.is_empty() {
         spec.insert("volumes".to_owned(), Value::Array(volumes));
     }
+    contract::mount(&mut spec, workspace);
     spec
 }
 

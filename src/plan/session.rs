@@ -11,14 +11,15 @@ mod tests;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::api::condition::{self, Type};
 use crate::api::session::{Phase, WhenFull};
 use crate::api::time::{Instant, from_wire};
-use crate::api::{Session, SessionStatus, Workspace};
+use crate::api::workspace::Drain;
+use crate::api::{Reason, Session, SessionStatus, Workspace};
 use crate::plan::activity::{self, Seen};
 use crate::plan::admission::{self, Blocker, Candidate, Rival};
 use crate::plan::deadline::{self, Deadline};
@@ -57,6 +58,10 @@ pub struct World {
     pub hardening: Arc<Hardening>,
     /// How the wall around the instances of the Workspace stands.
     pub fence: Fence,
+    /// The Secret that the instance needs, or why it cannot be made; nothing where it needs none.
+    pub secret: Option<Result<Box<Secret>, String>>,
+    /// Why the node of the instance is being drained, if it is known to be.
+    pub draining: Option<String>,
 }
 
 /// What became of the last attempt to make or reach the instance.
@@ -85,6 +90,8 @@ pub enum Step {
     },
     /// Make a retained claim unless it is there.
     EnsureClaim(Box<Value>),
+    /// Make the Secret of the Workspace, and see to it that it says this.
+    EnsureSecret(Box<Secret>),
     /// Make the pod unless it is there.
     EnsurePod(Box<Value>),
     /// Give the pod back the labels and owner that somebody took.
@@ -126,6 +133,10 @@ struct View {
     policy_trouble: Option<Blocker>,
     /// Since when the Workspace is gone that this session was launched from.
     workspace_gone: Option<Instant>,
+    /// Since when the node of the instance is being drained.
+    draining: Option<Instant>,
+    /// Ends that were announced, by their reason, and when: they come after the policy's notice.
+    announced: Vec<(Reason, Instant)>,
     /// Until when the time of creation lies further in the future than clocks may differ.
     created_ahead_until: Option<Instant>,
     /// The last activity.
@@ -179,13 +190,31 @@ impl View {
             None => held,
         };
         let workspace_gone = workspace_gone(world, &before, now);
+        let since = |type_| condition::find(&before.conditions, type_).map_or(now, |it| it.last_transition_time);
+        let draining = world.draining.as_ref().map(|_| since(Type::NodeDraining));
+        let ends_drained = world.workspace.as_ref().is_some_and(|workspace| workspace.spec.drain == Drain::End);
+        let drained = draining.filter(|_| ends_drained).map(|since| (Reason::AdministratorEnded, since));
+        let announced: Vec<_> =
+            workspace_gone.map(|gone| (Reason::WorkspaceDeleted, gone)).into_iter().chain(drained).collect();
         let deadlines = match (&force, before.ready_at, seen.last) {
-            (Some(force), Some(ready), Some(last)) => deadline::deadlines(force, ready, last, workspace_gone),
+            (Some(force), Some(ready), Some(last)) => deadline::deadlines(force, ready, last, &announced),
             _ => Vec::new(),
         };
         let instance = world.pods.first().map(|pod| (Arc::clone(pod), instance::health(pod)));
         let created_ahead_until = created(&world.session).map(|created| created - activity::MAX_SKEW);
-        Self { before, phase, force, policy_trouble, workspace_gone, created_ahead_until, seen, deadlines, instance }
+        Self {
+            before,
+            phase,
+            force,
+            policy_trouble,
+            workspace_gone,
+            draining,
+            announced,
+            created_ahead_until,
+            seen,
+            deadlines,
+            instance,
+        }
     }
 
     /// How long the session may wait for a slot; one whose rules are not known waits by the built-in ones.
@@ -286,6 +315,9 @@ fn admit(world: &World, view: &View) -> Result<(Arc<Workspace>, InForce), Blocke
     let force = view.force.clone().ok_or_else(|| Blocker::WorkspaceNotFound(name()))?;
     sound_template(&workspace, &world.hardening)?;
     fenced(world)?;
+    if let Some(Err(why)) = &world.secret {
+        return Err(Blocker::Unkeyed(why.clone()));
+    }
     if workspace.spec.maintenance {
         return Err(Blocker::Maintenance);
     }
@@ -322,7 +354,7 @@ fn sound_template(workspace: &Workspace, hardening: &Hardening) -> Result<(), Bl
 /// Whether the wall stands that the instance is to be behind from its first moment.
 fn fenced(world: &World) -> Result<(), Blocker> {
     match &world.fence {
-        Fence::Unneeded | Fence::Stands => Ok(()),
+        Fence::Unneeded | Fence::Unwanted { .. } | Fence::Stands => Ok(()),
         Fence::Wanting { failed: None, .. } => Err(Blocker::Unfenced(None)),
         Fence::Wanting { failed: Some((_, why)), .. } | Fence::Impossible(why) => {
             Err(Blocker::Unfenced(Some(why.clone())))
@@ -335,7 +367,7 @@ fn fenced(world: &World) -> Result<(), Blocker> {
 fn launch(world: &World, view: &View, workspace: &Workspace, force: &InForce, now: Instant) -> Plan<Step> {
     let mut steps = publish(view, status::admitted(world, view, workspace, force, now));
     steps.extend(mark(&world.session, true));
-    steps.extend(provision(&world.session, workspace, &world.hardening));
+    steps.extend(provision(world, workspace));
     Plan { steps, notes: Vec::new(), wake: Some(now + force.rules.start_timeout) }
 }
 
@@ -358,21 +390,28 @@ fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
     };
     // The template may have been edited since the slot was given.
     let unsound = world.workspace.as_deref().and_then(|workspace| sound_template(workspace, &world.hardening).err());
-    let blocker = unsound.or_else(|| fenced(world).err()).filter(|_| view.instance.is_none());
+    let unkeyed = || world.secret.as_ref()?.as_ref().err().map(|why| Blocker::Unkeyed(why.clone()));
+    let blocker = unsound.or_else(|| fenced(world).err()).or_else(unkeyed).filter(|_| view.instance.is_none());
     let mut steps = publish(view, status::still_starting(world, view, blocker.as_ref(), now));
     steps.extend(mark(&world.session, true));
     if view.instance.is_none() && retry.is_none() && blocker.is_none() {
-        steps.extend(
-            world
-                .workspace
-                .as_deref()
-                .map(|workspace| provision(&world.session, workspace, &world.hardening))
-                .unwrap_or_default(),
-        );
+        steps.extend(world.workspace.as_deref().map(|workspace| provision(world, workspace)).unwrap_or_default());
     }
+    let doubt = doubt(world, view, now);
+    steps.extend(doubt.filter(|at| *at <= now).and_then(|_| Some(Step::EnsureSecret(world.secret.clone()?.ok()?))));
     steps.extend(restamp(world));
-    let wake = [timeout, retry].into_iter().flatten().min();
+    let again = doubt.map(|at| if at <= now { now + SECRET_DOUBT } else { at });
+    let wake = [timeout, retry, again].into_iter().flatten().min();
     Plan { steps, notes: status::start_notes(world, view, blocker.as_ref()), wake }
+}
+
+/// A pod that does not come up for so long may wait for a Secret that somebody has deleted: no pod says so.
+const SECRET_DOUBT: TimeDelta = TimeDelta::seconds(30);
+
+/// When the Secret of an instance that is being made is to be made again, if it has one.
+fn doubt(world: &World, view: &View, now: Instant) -> Option<Instant> {
+    let needs = matches!(world.secret, Some(Ok(_))) && matches!(view.instance, Some((_, Health::Coming)));
+    view.admitted_at().filter(|admitted| needs && *admitted <= now).map(|admitted| admitted + SECRET_DOUBT)
 }
 
 /// Whether the instance can be used, by its pod or by the connection that its endpoint took.

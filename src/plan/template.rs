@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::api::workspace::{Retention, Template};
+use crate::plan::contract;
 use crate::plan::hardening::Hardening;
 use crate::plan::shorten;
 
@@ -26,6 +27,7 @@ const PROJECTED_SOURCES: [&str; 4] = ["secret", "configMap", "downwardAPI", "clu
 pub fn check(template: &Template, hardening: &Hardening) -> Result<(), String> {
     let mut problems = metadata_problems(template);
     problems.extend(projected_problems(&template.spec));
+    problems.extend(contract::problems(template));
     problems.extend(hardening.contradictions(&template.spec));
     let merged = hardening.merged(&template.spec);
     match serde_json::from_value::<PodSpec>(Value::Object(merged.clone())) {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use serde_json::Value;
 
@@ -12,6 +13,7 @@ use crate::api::session::Phase;
 use crate::api::time::{Instant, floor_second, from_wire};
 use crate::api::workspace::{ReclaimPolicy, WorkspacePhase};
 use crate::api::{Reason, TRACKING_KEYS, Workspace, WorkspaceStatus};
+use crate::plan::child::Child;
 use crate::plan::hardening::Hardening;
 use crate::plan::network::Fence;
 use crate::plan::policy::PolicySource;
@@ -36,6 +38,8 @@ pub struct World {
     pub hardening: Arc<Hardening>,
     /// How the wall around its instances stands.
     pub fence: Fence,
+    /// How the budget that protects them from evictions stands.
+    pub budget: Child<PodDisruptionBudget>,
 }
 
 /// How the last session of a Workspace ended.
@@ -79,6 +83,15 @@ pub enum Trial {
 pub enum Step {
     /// Make the NetworkPolicy, or put it in the place of the one whose resource version it has.
     EnsureNetworkPolicy(Box<NetworkPolicy>),
+    /// The same of the PodDisruptionBudget.
+    EnsureBudget(Box<PodDisruptionBudget>),
+    /// Delete the PodDisruptionBudget, if it still has this uid.
+    DeleteBudget {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
     /// Ask the API server whether it would accept these objects.
     Try(Vec<Value>),
     /// Write the status, if it differs from what stands.
@@ -99,21 +112,26 @@ pub fn decide(world: &World, now: Instant) -> Plan<Step> {
         let note = Note { severity: Severity::Normal, reason: "Reclaimed".to_owned(), message };
         return Plan { steps: vec![Step::Delete], notes: vec![note], wake: None };
     }
-    let (policy, again) = match &world.fence {
-        Fence::Wanting { policy, failed } => (Some(policy), failed.as_ref().map(|(at, _)| *at).filter(|at| *at > now)),
-        Fence::Unneeded | Fence::Stands | Fence::Going | Fence::Impossible(_) => (None, None),
-    };
     // First of all: nobody is launched before it stands, and everybody in an instance is behind it.
-    if let Some(policy) = policy.filter(|_| again.is_none()) {
-        let steps = vec![Step::EnsureNetworkPolicy(policy.clone())];
+    let (policy, policy_again) = world.fence.due(now);
+    if let Some(policy) = policy {
+        let steps = vec![Step::EnsureNetworkPolicy(Box::new(policy.clone()))];
         return Plan { steps, notes: drift(world, policy), wake: None };
     }
     if leaving {
-        return Plan { steps: Vec::new(), notes: Vec::new(), wake: again };
+        return Plan { steps: Vec::new(), notes: Vec::new(), wake: policy_again };
+    }
+    let (budget, budget_again) = world.budget.due(now);
+    if let Some(budget) = budget {
+        let steps = vec![Step::EnsureBudget(Box::new(budget.clone()))];
+        return Plan { steps, notes: Vec::new(), wake: None };
     }
     let verdict = verdict(world);
     let mut steps = Vec::new();
-    let mut wake = again;
+    if let Child::Unwanted { name, uid } = &world.budget {
+        steps.push(Step::DeleteBudget { name: name.clone(), uid: uid.clone() });
+    }
+    let mut wake = policy_again.into_iter().chain(budget_again).min();
     if let (Some(at), Some(template)) = (verdict.ask_at(), &workspace.spec.template) {
         if at > now {
             wake = wake.into_iter().chain([at]).min();
@@ -277,6 +295,7 @@ fn status(world: &World, before: &WorkspaceStatus, verdict: &Verdict, now: Insta
     };
     let mut claims = vec![template];
     claims.extend(fence);
+    claims.extend(unprotected(world));
     if ready.status == Status::False {
         claims.push(Claim::holds(Type::Stalled, &ready.reason, &ready.message));
     }
@@ -294,7 +313,7 @@ fn status(world: &World, before: &WorkspaceStatus, verdict: &Verdict, now: Insta
 fn fence(world: &World) -> Option<Claim> {
     let wrong = |reason: &str, why: &str| Claim::new(Type::NetworkPolicyApplied, Status::False, reason, why);
     match &world.fence {
-        Fence::Unneeded => None,
+        Fence::Unneeded | Fence::Unwanted { .. } => None,
         Fence::Stands => Some(Claim::holds(
             Type::NetworkPolicyApplied,
             "Applied",
@@ -312,6 +331,17 @@ fn fence(world: &World) -> Option<Claim> {
         )),
         Fence::Impossible(why) => Some(wrong("Invalid", why)),
     }
+}
+
+/// That the instances are not protected as the Workspace says, and why.
+fn unprotected(world: &World) -> Option<Claim> {
+    let why = match &world.budget {
+        Child::Wanting { failed: Some((_, why)), .. } => format!("the PodDisruptionBudget cannot be applied: {why}"),
+        Child::Going => "the PodDisruptionBudget is being deleted, and a finalizer holds it".to_owned(),
+        Child::Impossible(why) => why.clone(),
+        Child::Wanting { failed: None, .. } | Child::Unneeded | Child::Stands | Child::Unwanted { .. } => return None,
+    };
+    Some(Claim::holds(Type::Unprotected, "BudgetNotApplied", why))
 }
 
 /// What is wrong with the policy, as the condition that says so.
@@ -373,6 +403,7 @@ mod tests {
             trial: Trial::Accepted,
             hardening: Arc::default(),
             fence: Fence::Stands,
+            budget: Child::Stands,
         }
     }
 
@@ -388,7 +419,7 @@ mod tests {
         let steps = decide(world, at(0)).steps;
         let status = steps.into_iter().find_map(|step| match step {
             Step::Publish(status) => Some(*status),
-            Step::EnsureNetworkPolicy(_) | Step::Try(_) | Step::Delete => None,
+            _ => None,
         });
         status.unwrap_or_default()
     }
@@ -443,7 +474,7 @@ mod tests {
     #[test]
     fn the_wall_comes_before_everything_and_holds_until_the_last() {
         let policy = || Box::new(NetworkPolicy::default());
-        let wanting = |failed| Fence::Wanting { policy: policy(), failed };
+        let wanting = |failed| Fence::Wanting { object: policy(), failed };
         let ensures = |world: &World, now| decide(world, now).steps == vec![Step::EnsureNetworkPolicy(policy())];
         let fresh = World { fence: wanting(None), trial: Trial::NotMade, ..spec(json!({})) };
         assert!(ensures(&fresh, at(0)), "before the template is tried");

@@ -1,15 +1,18 @@
 //! What others do to the operator's objects: labels and owners taken from a pod, a finalizer or a label from a
 //! Session, a status written by hand, a pod's name taken by a stranger. Each is put right, or told.
 
-use berth::api::condition::{Status, Type};
+use berth::api::condition::{self, Status, Type};
 use berth::api::session::{Phase, SessionStatus};
 use berth::api::{
     MANAGED_BY, MANAGED_BY_LABEL, Reason, SESSION_ANNOTATION, SESSION_FINALIZER, SESSION_UID_LABEL, Session,
-    VELERO_EXCLUDE_LABEL,
+    VELERO_EXCLUDE_LABEL, Workspace,
 };
 use berth::plan::name;
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::harness::{Scene, status, strangers_pod};
@@ -206,4 +209,96 @@ async fn a_session_starts_once_the_stranger_with_its_pods_name_is_gone() {
     scene.delete::<Pod>(&pod).await;
     let session = scene.phase("mine", Phase::Active).await;
     assert_eq!(status(&session).instance.unwrap().pod, pod);
+}
+
+#[tokio::test]
+async fn a_pod_that_something_holds_has_lost_its_session_and_goes_when_it_is_let_go() {
+    let (scene, _, pod) = in_use("held").await;
+    scene.patch::<Pod>(&pod, json!({ "metadata": { "finalizers": ["example.org/hold"] } })).await;
+    scene.disconnect("mine").await;
+    scene.ended("mine", Phase::Disconnected, Reason::UserDisconnected).await;
+    scene.let_go("mine").await;
+    assert!(scene.get::<Pod>(&pod).await.metadata.deletion_timestamp.is_some(), "it was asked to go");
+    scene.patch::<Pod>(&pod, json!({ "metadata": { "finalizers": null } })).await;
+    scene.no_pods().await;
+}
+
+#[tokio::test]
+async fn an_image_that_somebody_put_into_a_live_pod_is_told_and_the_session_goes_on_with_the_right_one() {
+    let (scene, session, pod) = in_use("image").await;
+    let image = scene.get::<Pod>(&pod).await.spec.unwrap().containers[0].image.clone();
+    let with = |image: Value| json!({ "spec": { "containers": [{ "name": "main", "image": image }] } });
+    let merge = |patch: Value| {
+        let api = scene.api::<Pod>();
+        let pod = pod.clone();
+        async move {
+            api.patch(&pod, &kube::api::PatchParams::default(), &kube::api::Patch::Strategic(patch)).await.unwrap()
+        }
+    };
+    merge(with(json!("localhost/nobody-has-this:1"))).await;
+    let ready = scene.condition("mine", Type::Ready, Status::False).await;
+    assert!(ready.message.contains("main"), "{}", ready.message);
+    assert_eq!(scene.seen("mine").phases().last(), Some(&Phase::Active));
+    merge(with(json!(image))).await;
+    scene.condition("mine", Type::Ready, Status::True).await;
+    assert_eq!(status(&scene.get::<Session>("mine").await).instance, status(&session).instance);
+}
+
+#[tokio::test]
+async fn a_secret_that_the_template_needs_and_somebody_deleted_is_named_and_its_return_is_enough() {
+    let scene = Scene::new("secret").await;
+    let mut spec = crate::harness::pod_spec(json!({}));
+    spec["containers"][0]["envFrom"] = json!([{ "secretRef": { "name": "settings" } }]);
+    scene.workspace("box", json!({ "template": { "spec": spec } })).await;
+    scene.session("mine", "box", json!({})).await;
+    scene
+        .eventually("the session says what is missing", || async {
+            let words = status(&scene.find::<Session>("mine").await?).message?;
+            words.contains("settings").then_some(())
+        })
+        .await;
+    scene.create::<Secret>(json!({ "metadata": { "name": "settings" } })).await;
+    scene.phase("mine", Phase::Active).await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_does_not_answer_holds_launches_back_and_nobody_else() {
+    let scene = Scene::new("webhook").await;
+    scene.workspace("before", json!({})).await;
+    scene.session("live", "before", json!({})).await;
+    scene.phase("live", Phase::Active).await;
+    let hook = json!({
+        "metadata": { "name": scene.namespace },
+        "webhooks": [{
+            "name": "nobody.example.org", "sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 1,
+            "failurePolicy": "Fail", "clientConfig": { "url": "https://127.0.0.1:1/" },
+            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": scene.namespace } },
+            "rules": [{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"] }],
+        }],
+    });
+    let hooks: Api<ValidatingWebhookConfiguration> = Api::all(scene.client.clone());
+    hooks.create(&PostParams::default(), &serde_json::from_value(hook).unwrap()).await.unwrap();
+    scene.workspace("box", json!({})).await;
+    scene.session("mine", "box", json!({})).await;
+    let said = scene
+        .eventually("somebody says which webhook", || async {
+            let conditions = scene.find::<Workspace>("box").await?.status?.conditions;
+            let valid = condition::find(&conditions, Type::TemplateValid)?.clone();
+            valid.message.contains("nobody.example.org").then_some(valid)
+        })
+        .await;
+    assert_ne!(said.status, Status::True);
+    assert_eq!(status(&scene.get::<Session>("live").await).phase, Some(Phase::Active));
+    hooks.delete(&scene.namespace, &DeleteParams::default()).await.unwrap();
+    scene.phase("mine", Phase::Active).await;
+}
+
+#[tokio::test]
+async fn a_budget_of_somebody_else_holds_no_end_up() {
+    let (scene, ..) = in_use("foreign-budget").await;
+    let spec = json!({ "minAvailable": "100%", "selector": { "matchLabels": { MANAGED_BY_LABEL: MANAGED_BY } } });
+    scene.create::<PodDisruptionBudget>(json!({ "metadata": { "name": "none-may-go" }, "spec": spec })).await;
+    scene.disconnect("mine").await;
+    scene.ended("mine", Phase::Disconnected, Reason::UserDisconnected).await;
+    scene.no_pods().await;
 }

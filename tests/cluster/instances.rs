@@ -5,17 +5,23 @@ use std::process::Command;
 
 use berth::api::condition::{Status, Type};
 use berth::api::session::Phase;
-use berth::api::{Reason, Session};
+use berth::api::{Reason, Session, Workspace};
+use berth::plan::name;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
-use kube::api::EvictParams;
 use serde_json::{Value, json};
 
-use crate::harness::{Scene, status};
+use crate::harness::{Scene, merged, status};
 
 /// A session on a pod that answers on its port, and does `last` once the file /mark/go is there. Once started again
 /// it takes a while to answer: the kubelet reports no change that it has undone before it reports.
 async fn in_use(name: &str, last: &str, container: Value) -> (Scene, Session) {
+    in_use_on(name, last, container, json!({})).await
+}
+
+/// As [`in_use`], on a Workspace that says `more`.
+async fn in_use_on(name: &str, last: &str, container: Value, more: Value) -> (Scene, Session) {
     let scene = Scene::new(name).await;
     let script = format!(
         "[ -e /mark/gone ] && sleep 6; httpd -p 8080; until [ -e /mark/go ]; do sleep 0.2; done; mv /mark/go /mark/gone; {last}"
@@ -23,7 +29,7 @@ async fn in_use(name: &str, last: &str, container: Value) -> (Scene, Session) {
     let mut spec = crate::harness::pod_spec(container);
     spec["containers"][0]["command"] = json!(["sh", "-c", script]);
     marked(&mut spec);
-    scene.workspace("box", json!({ "template": { "spec": spec } })).await;
+    scene.workspace("box", merged(json!({ "template": { "spec": spec } }), more)).await;
     scene.session("mine", "box", json!({})).await;
     let session = scene.phase("mine", Phase::Active).await;
     (scene, session)
@@ -108,10 +114,45 @@ async fn a_pod_that_is_not_started_again_ends_its_session_with_the_exit_code() {
 }
 
 #[tokio::test]
-async fn an_evicted_pod_ends_its_session_and_the_eviction_is_named() {
-    let (scene, session) = in_use("evict", "exit 3", json!({})).await;
+async fn an_instance_in_use_is_not_evicted_and_one_that_is_not_ready_is() {
+    let (scene, session) = in_use("kept", "exit 3", json!({})).await;
     let pod = status(&session).instance.unwrap().pod;
-    scene.api::<Pod>().evict(&pod, &EvictParams::default()).await.unwrap();
+    let marks = scene.get::<Pod>(&pod).await.annotations().clone();
+    assert_eq!(marks["cluster-autoscaler.kubernetes.io/safe-to-evict"], "false");
+    assert_eq!(marks["karpenter.sh/do-not-disrupt"], "true");
+    let refused = scene.evict(&pod).await.unwrap_err();
+    assert!(matches!(&refused, kube::Error::Api(status) if status.code == 429), "{refused}");
+    assert_eq!(scene.get::<Pod>(&pod).await.metadata.deletion_timestamp, None);
+    go(&scene, &session);
+    scene.condition("mine", Type::Ready, Status::False).await;
+    scene.eventually("nobody works in it, and it may go", || async { scene.evict(&pod).await.ok() }).await;
+    scene.ended("mine", Phase::Failed, Reason::InstanceLost).await;
+}
+
+#[tokio::test]
+async fn a_budget_that_somebody_changes_or_deletes_is_put_back_and_goes_with_its_workspace() {
+    let scene = Scene::new("budget").await;
+    let workspace = scene.workspace("box", json!({})).await;
+    let name = name::of_workspace("box", &workspace.uid().unwrap());
+    let made = scene.get::<PodDisruptionBudget>(&name).await;
+    let stands = || async { (scene.find::<PodDisruptionBudget>(&name).await?.spec == made.spec).then_some(()) };
+    scene.patch::<PodDisruptionBudget>(&name, json!({ "spec": { "minAvailable": 0 } })).await;
+    scene.eventually("it is mended", stands).await;
+    scene.delete::<PodDisruptionBudget>(&name).await;
+    scene.eventually("it is back", stands).await;
+    scene.patch::<Workspace>("box", json!({ "spec": { "drain": "Evict" } })).await;
+    scene.gone::<PodDisruptionBudget>(&name).await;
+    scene.patch::<Workspace>("box", json!({ "spec": { "drain": "End" } })).await;
+    scene.eventually("it is wanted again", stands).await;
+    scene.delete::<Workspace>("box").await;
+    scene.gone::<PodDisruptionBudget>(&name).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_may_be_evicted_ends_its_session_and_the_eviction_is_named() {
+    let (scene, session) = in_use_on("evict", "exit 3", json!({}), json!({ "drain": "Evict" })).await;
+    let pod = status(&session).instance.unwrap().pod;
+    scene.evict(&pod).await.unwrap();
     let ended = scene.ended("mine", Phase::Failed, Reason::InstanceLost).await;
     let message = status(&ended).message.unwrap();
     assert!(message.contains(&pod) && message.contains("EvictionByEvictionAPI"), "{message}");

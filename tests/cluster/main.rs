@@ -6,6 +6,7 @@
 mod admission;
 mod cli;
 mod columns;
+mod contract;
 mod drift;
 mod end;
 mod endpoints;

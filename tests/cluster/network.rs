@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::harness::{Scene, status};
 
 fn wall_of(workspace: &Workspace) -> String {
-    name::network_policy(&workspace.name_any(), &workspace.uid().unwrap())
+    name::of_workspace(&workspace.name_any(), &workspace.uid().unwrap())
 }
 
 fn applied(workspace: &Workspace) -> Option<condition::Condition> {
@@ -89,6 +89,23 @@ async fn a_wall_that_somebody_takes_down_or_breaks_is_put_back() {
     scene.eventually("it is back", || stands(&scene, "box")).await;
     let event = scene.event("box", "NetworkPolicyRestored").await;
     assert_eq!(event.type_.as_deref(), Some("Warning"));
+}
+
+#[tokio::test]
+async fn a_wall_that_is_deleted_and_held_is_told_and_made_anew_when_it_is_let_go() {
+    let scene = Scene::new("held-wall").await;
+    let workspace = scene.workspace("box", json!({})).await;
+    let wall = wall_of(&workspace);
+    scene.patch::<NetworkPolicy>(&wall, json!({ "metadata": { "finalizers": ["example.org/hold"] } })).await;
+    scene.delete::<NetworkPolicy>(&wall).await;
+    scene.workspace_phase("box", WorkspacePhase::Unavailable).await;
+    let said = applied(&scene.get::<Workspace>("box").await).unwrap();
+    assert_eq!((said.status, said.reason.as_str()), (Status::False, "BeingDeleted"));
+    scene.session("mine", "box", json!({})).await;
+    scene.event("mine", "NetworkPolicyMissing").await;
+    scene.patch::<NetworkPolicy>(&wall, json!({ "metadata": { "finalizers": null } })).await;
+    scene.phase("mine", Phase::Active).await;
+    stands(&scene, "box").await.expect("it was made anew");
 }
 
 #[tokio::test]

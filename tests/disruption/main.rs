@@ -10,12 +10,14 @@ mod shared {
 
 #[path = "../it/collector.rs"]
 mod collector;
+mod drain;
 mod guard;
 mod node;
 mod operators;
 mod outage;
 mod release;
 mod restart;
+mod rights;
 mod scoped;
 mod traces;
 mod upgrade;

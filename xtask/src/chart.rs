@@ -221,7 +221,7 @@ pub fn one_file_of_crds(source: &Source, out: &Path) -> Result<PathBuf> {
 }
 
 /// Installs the chart, or brings an older release to it; returns when what it installs is ready.
-pub fn install(cache: &Cache, kubeconfig: &str, namespace: &str, image: &str) -> Result<()> {
+pub fn install(cache: &Cache, kubeconfig: &str, namespace: &str, image: &str, values: &[String]) -> Result<()> {
     let (repository, tag) = image.rsplit_once(':').context("an image is a name and a tag")?;
     Run::new(HELM.ensure(cache)?)
         .dir(folder())
@@ -230,6 +230,7 @@ pub fn install(cache: &Cache, kubeconfig: &str, namespace: &str, image: &str) ->
         // Over what an installation by hand, or by an older xtask, has left.
         .args(["--take-ownership", "--force-conflicts"])
         .args(["--set", &format!("image.repository={repository}"), "--set", &format!("image.tag={tag}")])
+        .args(values.iter().flat_map(|value| ["--set", value.as_str()]))
         .quiet()
 }
 

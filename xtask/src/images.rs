@@ -70,6 +70,8 @@ pub enum Image {
     Desktop,
     /// JupyterLab over HTTP
     Jupyterlab,
+    /// A terminal over SSH
+    Ssh,
     /// Berth itself
     Operator,
 }
@@ -89,6 +91,7 @@ impl Image {
         match self {
             Self::Desktop => "desktop",
             Self::Jupyterlab => "jupyterlab",
+            Self::Ssh => "ssh",
             Self::Operator => "operator",
         }
     }
@@ -105,7 +108,7 @@ impl Image {
 
     fn base(self) -> Base {
         match self {
-            Self::Desktop | Self::Operator => Base::Bookworm,
+            Self::Desktop | Self::Ssh | Self::Operator => Base::Bookworm,
             Self::Jupyterlab => Base::Trixie,
         }
     }
@@ -200,7 +203,7 @@ fn all_unless(names: Vec<Image>) -> Vec<Image> {
 fn make(cache: &Cache, image: Image, fresh: bool) -> Result<Built> {
     let binary = match image {
         Image::Operator => Some(binary(cache)?),
-        Image::Desktop | Image::Jupyterlab => None,
+        Image::Desktop | Image::Jupyterlab | Image::Ssh => None,
     };
     // What a build reads is copied first: an edit meanwhile cannot get into an image that is known by older content.
     let _lock = store::lock(cache)?;

@@ -7,8 +7,8 @@ use crate::cache::{Cache, Lock};
 use crate::chart;
 use crate::cluster::{self, Layout, UpArgs};
 use crate::images::{self, Built, Image};
-use crate::run::step;
-use anyhow::{Result, bail};
+use crate::run::{Run, step};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -52,11 +52,26 @@ pub fn install(cache: &Cache, lock: &Lock, prepared: &Prepared) -> Result<()> {
         });
         let args = ["apply", "--server-side", "--force-conflicts", MANAGER, "-f", "-"];
         layout.kubectl().args(args).input(namespace.to_string()).quiet()?;
-        let installed = chart::install(cache, &layout.admin(), NAMESPACE, &prepared.image.reference);
+        let values = [format!("config.gateway.sshUserCa[0]={}", authority(&layout)?)];
+        let installed = chart::install(cache, &layout.admin(), NAMESPACE, &prepared.image.reference, &values);
         installed.map_err(|error| explained(&layout, error))
     })?;
     // Ready is one thing, and that one of them leads another.
     step("Berth: the operator", || leader(&layout).map(drop))
+}
+
+/// The public key of the authority that stands in for the gateway's until there is one: whoever has the cluster has its
+/// private key, and gets into terminals with it.
+fn authority(layout: &Layout) -> Result<String> {
+    let key = layout.state().join("ssh-user-ca");
+    if !key.exists() {
+        Run::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "berth-test-ca", "-f"])
+            .arg(&key)
+            .quiet()?;
+    }
+    let public = std::fs::read_to_string(key.with_extension("pub")).context("the authority has no public key")?;
+    Ok(public.trim().to_owned())
 }
 
 /// What the cluster says of an operator that did not become ready is worth more than that time ran out.

@@ -115,7 +115,7 @@ const STEPS: &[Step] = &[
         name: "images",
         about: "workspace images, built and loaded",
         cluster: true,
-        run: |c| c.xtask(&["images", "load", "desktop", "jupyterlab"]),
+        run: |c| c.xtask(&["images", "load", "desktop", "jupyterlab", "ssh"]),
     },
     Step { name: "install", about: "Berth, built and installed", cluster: true, run: |c| c.xtask(&["install"]) },
     Step {

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::Serialize;
@@ -120,6 +121,12 @@ impl Default for Kinds {
                 unconditional: true,
                 counts: true,
                 ..built_in::<NetworkPolicy>("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+            },
+            Kind {
+                unconditional: true,
+                has_status: true,
+                counts: true,
+                ..built_in::<PodDisruptionBudget>("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
             },
             Kind { create_on_update: true, ..built_in::<Lease>("coordination.k8s.io", "v1", "leases", "Lease") },
             Kind {

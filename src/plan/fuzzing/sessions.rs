@@ -17,7 +17,7 @@ use crate::api::fuzzing::{is_written_alike, settles};
 use crate::api::session::Phase;
 use crate::api::time::Instant;
 use crate::api::{Reason, SESSION_FINALIZER, SessionStatus, VELERO_EXCLUDE_LABEL};
-use crate::plan::network::Fence;
+use crate::plan::child::Child;
 use crate::plan::session::{Attempt, Step, World, decide, promises_slot};
 use crate::plan::{Plan, phase, shorten, template};
 
@@ -155,7 +155,7 @@ impl Life {
                 }
                 self.gone = finalizers.is_empty() && meta.deletion_timestamp.is_some();
             }
-            Step::EnsureClaim(_) => {}
+            Step::EnsureClaim(_) | Step::EnsureSecret(_) => {}
             Step::EnsurePod(made) => {
                 if let Some(mut pod) = is_written_alike::<Pod>(&made).filter(|_| pods.is_empty()) {
                     pod.metadata.uid = Some("made".to_owned());
@@ -212,8 +212,8 @@ fn keeps_to(world: &World, plan: &Plan<Step>, now: Instant) {
                 held = *finalizer;
             }
             // The claim on a slot and the finalizer come before what they are for.
-            Step::EnsureClaim(_) | Step::EnsurePod(_) | Step::Dial { .. } => {
-                let stands = matches!(world.fence, Fence::Stands | Fence::Unneeded);
+            Step::EnsureClaim(_) | Step::EnsureSecret(_) | Step::EnsurePod(_) | Step::Dial { .. } => {
+                let stands = !matches!(world.fence, Child::Wanting { .. } | Child::Going | Child::Impossible(_));
                 assert!(stands, "an instance before its wall: {:?}", world.fence);
                 assert!(!ended, "something is made for a session that has ended");
                 assert!(slot(&status), "something is made without a slot");

@@ -11,7 +11,7 @@ use crate::api::session::Phase;
 use crate::api::time::Instant;
 use crate::api::workspace::{ReclaimPolicy, WorkspacePhase};
 use crate::api::{Reason, WorkspaceStatus};
-use crate::plan::network::Fence;
+use crate::plan::child::Child;
 use crate::plan::template;
 use crate::plan::workspace::{LastEnd, Step, Trial, World, decide};
 
@@ -34,7 +34,8 @@ fn life(bytes: &mut Unstructured<'_>) -> Result<()> {
         policy: worlds::policy(bytes)?,
         trial: trial(bytes, now)?,
         hardening: Arc::default(),
-        fence: worlds::fence(bytes, now)?,
+        fence: worlds::child(bytes, now)?,
+        budget: worlds::child(bytes, now)?,
     };
     if bytes.ratio(1u8, 8u8)? {
         // More than a status can say.
@@ -47,7 +48,7 @@ fn life(bytes: &mut Unstructured<'_>) -> Result<()> {
         if bytes.is_empty() {
             break;
         }
-        match bytes.int_in_range(0u8..=7)? {
+        match bytes.int_in_range(0u8..=8)? {
             0 => now += TimeDelta::milliseconds(bytes.int_in_range(-2_000i64..=100_000)?),
             1 => world.trial = trial(bytes, now)?,
             2 => world.policy = worlds::policy(bytes)?,
@@ -67,7 +68,8 @@ fn life(bytes: &mut Unstructured<'_>) -> Result<()> {
                 edited.metadata.generation = world.workspace.metadata.generation.map(|before| before + 1);
                 world.workspace = Arc::new(edited);
             }
-            6 => world.fence = worlds::fence(bytes, now)?,
+            6 => world.fence = worlds::child(bytes, now)?,
+            7 => world.budget = worlds::child(bytes, now)?,
             _ => world.waiting = bytes.int_in_range(0usize..=2)?,
         }
     }
@@ -87,7 +89,7 @@ fn trial(bytes: &mut Unstructured<'_>, now: Instant) -> Result<Trial> {
 
 /// Looks until nothing is left to be done; whether the Workspace is gone then.
 fn rests(world: &mut World, now: Instant) -> bool {
-    for _ in 0..5 {
+    for _ in 0..7 {
         let plan = decide(world, now);
         assert_eq!(plan, decide(world, now), "decided differently the second time");
         assert!(plan.wake.is_none_or(|wake| wake > now), "{:?} is no time to wake at {now}", plan.wake);
@@ -95,8 +97,18 @@ fn rests(world: &mut World, now: Instant) -> bool {
         for step in plan.steps {
             match step {
                 Step::EnsureNetworkPolicy(_) => {
-                    assert!(matches!(world.fence, Fence::Wanting { .. }), "{:?}", world.fence);
-                    world.fence = Fence::Stands;
+                    assert!(matches!(world.fence, Child::Wanting { .. }), "{:?}", world.fence);
+                    world.fence = Child::Stands;
+                    quiet = false;
+                }
+                Step::EnsureBudget(_) => {
+                    assert!(matches!(world.budget, Child::Wanting { .. }), "{:?}", world.budget);
+                    world.budget = Child::Stands;
+                    quiet = false;
+                }
+                Step::DeleteBudget { .. } => {
+                    assert!(matches!(world.budget, Child::Unwanted { .. }), "{:?}", world.budget);
+                    world.budget = Child::Unneeded;
                     quiet = false;
                 }
                 Step::Try(objects) => {
@@ -137,7 +149,7 @@ fn holds_of(world: &World, status: &WorkspaceStatus) {
     let slots = usize::try_from(world.workspace.spec.max_sessions).unwrap_or_default();
     let can_launch = status.phase == Some(WorkspacePhase::Available);
     assert!(!can_launch || world.holding < slots, "Available with {} of {slots} taken", world.holding);
-    let stands = matches!(world.fence, Fence::Stands | Fence::Unneeded);
+    let stands = !matches!(world.fence, Child::Wanting { .. } | Child::Going | Child::Impossible(_));
     assert!(!can_launch || stands, "Available, and the wall is {:?}", world.fence);
     let unsound = world
         .workspace

@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use crate::api::time::Instant;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SESSION_FINALIZER, SESSION_UID_LABEL, Session, Workspace};
 use crate::plan::admission::Rival;
+use crate::plan::child::Child;
 use crate::plan::hardening::Hardening;
-use crate::plan::network::Fence;
 use crate::plan::policy::PolicySource;
 use crate::plan::session::{Attempt, World};
 
@@ -93,23 +93,30 @@ pub fn world(bytes: &mut Unstructured<'_>, now: Instant) -> Result<World> {
         attempt: attempt(bytes, now)?,
         unguarded: bytes.ratio(1u8, 16u8)?.then(|| "a policy is missing".to_owned()),
         hardening: Arc::default(),
-        fence: fence(bytes, now)?,
+        fence: child(bytes, now)?,
+        secret: match bytes.int_in_range(0u8..=7)? {
+            0 => Some(Err("it cannot be read".to_owned())),
+            1 => Some(Ok(Box::default())),
+            _ => None,
+        },
+        draining: bytes.ratio(1u8, 16u8)?.then(|| "it was cordoned".to_owned()),
     })
 }
 
-/// How a wall stands; mostly it does.
+/// How an object of a Workspace stands; mostly it does as it should.
 ///
 /// # Errors
 /// Never.
-pub fn fence(bytes: &mut Unstructured<'_>, now: Instant) -> Result<Fence> {
+pub fn child<K: Default>(bytes: &mut Unstructured<'_>, now: Instant) -> Result<Child<K>> {
     let said = || "exceeded quota".repeat(100);
     Ok(match bytes.int_in_range(0u8..=15)? {
-        0 => Fence::Unneeded,
-        1 => Fence::Going,
-        2 => Fence::Impossible(said()),
-        3 => Fence::Wanting { policy: Box::default(), failed: None },
-        4 => Fence::Wanting { policy: Box::default(), failed: Some((instant(bytes, now)?, said())) },
-        _ => Fence::Stands,
+        0 => Child::Unneeded,
+        1 => Child::Going,
+        2 => Child::Impossible(said()),
+        3 => Child::Wanting { object: Box::default(), failed: None },
+        4 => Child::Wanting { object: Box::default(), failed: Some((instant(bytes, now)?, said())) },
+        5 => Child::Unwanted { name: "berth-box".to_owned(), uid: "u".to_owned() },
+        _ => Child::Stands,
     })
 }
 

@@ -76,17 +76,20 @@ pub fn allows(
     concerned.any(|policy| {
         let Some(spec) = &policy.spec else { return false };
         let (ingress, egress) = (spec.ingress.iter().flatten(), spec.egress.iter().flatten());
-        let rules: Vec<(&Option<Vec<NetworkPolicyPeer>>, &Option<Vec<NetworkPolicyPort>>)> = match direction {
-            Direction::In => ingress.map(|rule| (&rule.from, &rule.ports)).collect(),
-            Direction::Out => egress.map(|rule| (&rule.to, &rule.ports)).collect(),
+        let rules: Vec<(&[NetworkPolicyPeer], &[NetworkPolicyPort])> = match direction {
+            Direction::In => ingress.map(|rule| (list(&rule.from), list(&rule.ports))).collect(),
+            Direction::Out => egress.map(|rule| (list(&rule.to), list(&rule.ports))).collect(),
         };
         rules.iter().any(|(peers, ports)| {
-            let peers = peers.as_deref().unwrap_or_default();
-            let ports = ports.as_deref().unwrap_or_default();
             (peers.is_empty() || peers.iter().any(|peer| is_peer(peer, &pod.namespace, other, reading)))
                 && (ports.is_empty() || ports.iter().any(|it| is_port(it, protocol, port)))
         })
     })
+}
+
+/// A list that is left out is an empty one.
+fn list<T>(items: &Option<Vec<T>>) -> &[T] {
+    items.as_deref().unwrap_or_default()
 }
 
 fn is_peer(peer: &NetworkPolicyPeer, namespace: &str, other: &Party, reading: Reading) -> bool {

@@ -191,7 +191,7 @@ fn a_wall_stands_where_it_is_as_it_was_made_and_others_may_mark_it() {
         },
     ];
     for change in changes {
-        let Fence::Wanting { policy, .. } = stood(change) else { panic!("it does not stand") };
+        let Fence::Wanting { object: policy, .. } = stood(change) else { panic!("it does not stand") };
         assert_eq!(policy.metadata.resource_version.as_deref(), Some("7"));
         let mut healed = Some(*policy);
         healed.as_mut().unwrap().metadata.managed_fields = None;
@@ -201,7 +201,7 @@ fn a_wall_stands_where_it_is_as_it_was_made_and_others_may_mark_it() {
         seen.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
     };
     assert_eq!(stood(going), Fence::Going);
-    let Fence::Wanting { policy, .. } = fence(&workspace, &here, None, None) else { panic!("there is none") };
+    let Fence::Wanting { object: policy, .. } = fence(&workspace, &here, None, None) else { panic!("there is none") };
     assert_eq!(*policy, made(&json!(null)));
 }
 

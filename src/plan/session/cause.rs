@@ -35,7 +35,7 @@ pub(super) fn ending(world: &World, view: &View, now: Instant) -> Option<(Event,
         }
         Phase::Pending => ending_in_queue(view, session, now),
         Phase::Starting => lost(world, view).or_else(|| ending_in_start(world, view, now)),
-        Phase::Active | Phase::Idle => due(view, now).or_else(|| lost(world, view)),
+        Phase::Active | Phase::Idle => due(world, view, now).or_else(|| lost(world, view)),
         Phase::Disconnected | Phase::Terminated | Phase::Failed => None,
     }
 }
@@ -68,7 +68,7 @@ fn ending_in_start(world: &World, view: &View, now: Instant) -> Option<(Event, S
 }
 
 /// The nearest deadline, if it has come.
-fn due(view: &View, now: Instant) -> Option<(Event, String)> {
+fn due(world: &World, view: &View, now: Instant) -> Option<(Event, String)> {
     let deadline = view.deadlines.first().filter(|deadline| deadline.at <= now)?;
     let rules = &view.force.as_ref()?.rules;
     Some(match deadline.reason {
@@ -77,8 +77,14 @@ fn due(view: &View, now: Instant) -> Option<(Event, String)> {
             (Event::IdleTimeout, format!("no activity for {} (last at {last})", write(rules.disconnect_after)))
         }
         Reason::WorkspaceDeleted => (Event::WorkspaceDeleted, "the Workspace was deleted".to_owned()),
+        Reason::AdministratorEnded => (Event::NodeDrained, drained(world, view)),
         _ => (Event::MaxDuration, format!("reached the maximum duration of {}", write(rules.max_duration))),
     })
+}
+
+fn drained(world: &World, view: &View) -> String {
+    let node = view.before.instance.as_ref().and_then(|instance| instance.node.as_deref()).unwrap_or("its node");
+    format!("node {node} is being drained: {}", world.draining.as_deref().unwrap_or("nobody says why"))
 }
 
 /// The loss of the instance: its pod says so, or the API server said that it is gone.

@@ -130,12 +130,14 @@ pub(super) fn became_usable(world: &World, view: &View, phase: Phase, now: Insta
         force: view.force.clone(),
         policy_trouble: view.policy_trouble.clone(),
         workspace_gone: view.workspace_gone,
+        draining: view.draining,
+        announced: view.announced.clone(),
         created_ahead_until: view.created_ahead_until,
         seen: crate::plan::activity::Seen { last: Some(ready), ..view.seen },
         deadlines: view
             .force
             .as_ref()
-            .map(|force| deadline::deadlines(force, ready, ready, view.workspace_gone))
+            .map(|force| deadline::deadlines(force, ready, ready, &view.announced))
             .unwrap_or_default(),
         instance: view.instance.clone(),
     };
@@ -195,7 +197,7 @@ pub(super) fn next_look(view: &View, status: &SessionStatus, now: Instant) -> Op
     let ready = status.ready_at?;
     let rules = &view.force.as_ref()?.rules;
     let last = view.seen.last.unwrap_or(ready);
-    let deadlines = deadline::deadlines(view.force.as_ref()?, ready, last, view.workspace_gone);
+    let deadlines = deadline::deadlines(view.force.as_ref()?, ready, last, &view.announced);
     let warnings = deadlines.iter().flat_map(|deadline| [deadline.warn_from, deadline.at]);
     let marks = [
         Some(last + rules.idle_after),
@@ -229,6 +231,14 @@ fn usable_claims(world: &World, view: &View, warned: Option<&Deadline>, now: Ins
     if view.workspace_gone.is_some() {
         let name = &world.session.spec.workspace_ref.name;
         claims.push(Claim::holds(Type::WorkspaceMissing, "WorkspaceDeleted", format!("Workspace {name} was deleted")));
+    }
+    if let Some(why) = &world.draining {
+        let instance = view.before.instance.as_ref().and_then(|instance| instance.node.as_deref());
+        let node = instance.unwrap_or_default();
+        let message = format!(
+            "node {node} is being drained, {why}: save your work; a session that is launched anew gets another node"
+        );
+        claims.push(Claim::holds(Type::NodeDraining, "NodeDraining", message));
     }
     if view.seen.skewed_until.is_some() {
         let message = "an activity was reported for a time in the future and counts once, from now";
@@ -267,8 +277,14 @@ fn readiness(view: &View) -> Vec<Claim> {
 }
 
 /// Conditions that are announced when they begin.
-const ANNOUNCED: [Type; 5] =
-    [Type::EndingSoon, Type::LongRunning, Type::PolicyMissing, Type::WorkspaceMissing, Type::ClockSkew];
+const ANNOUNCED: [Type; 6] = [
+    Type::EndingSoon,
+    Type::LongRunning,
+    Type::PolicyMissing,
+    Type::WorkspaceMissing,
+    Type::NodeDraining,
+    Type::ClockSkew,
+];
 
 fn usable_notes(before: &SessionStatus, claims: &[Claim]) -> Vec<Note> {
     let began =

@@ -12,7 +12,6 @@ use crate::api::{
     MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_FINALIZER, SESSION_UID_LABEL, Session, SessionStatus,
     USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
 };
-use crate::plan::hardening::Hardening;
 use crate::plan::pod;
 use crate::plan::volume::{self, Owner};
 
@@ -31,7 +30,8 @@ pub(super) fn mark(session: &Session, live: bool) -> Option<Step> {
 }
 
 /// The steps that make the instance; each is safe to take again.
-pub(super) fn provision(session: &Session, workspace: &Workspace, hardening: &Hardening) -> Vec<Step> {
+pub(super) fn provision(world: &World, workspace: &Workspace) -> Vec<Step> {
+    let session = &world.session;
     match (&workspace.spec.template, &workspace.spec.endpoint) {
         (Some(template), _) => {
             let namespace = session.namespace().unwrap_or_default();
@@ -44,7 +44,8 @@ pub(super) fn provision(session: &Session, workspace: &Workspace, hardening: &Ha
             };
             let claims = template.volume_claims.iter().filter_map(|claim| volume::retained(claim, owner));
             let mut steps: Vec<Step> = claims.map(|claim| Step::EnsureClaim(Box::new(claim))).collect();
-            steps.push(Step::EnsurePod(Box::new(pod::for_session(session, workspace, template, hardening))));
+            steps.extend(world.secret.iter().flatten().cloned().map(Step::EnsureSecret));
+            steps.push(Step::EnsurePod(Box::new(pod::for_session(session, workspace, template, &world.hardening))));
             steps
         }
         (None, Some(endpoint)) => vec![Step::Dial {

@@ -8,10 +8,11 @@ use berth::api::condition::{self, Condition, Type};
 use berth::api::session::Phase;
 use berth::api::workspace::WorkspacePhase;
 use berth::api::{Reason, Session, SessionPolicy, Workspace};
+use berth::cluster::connection;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -225,6 +226,12 @@ impl Scene {
     /// Waits until no pod is left in the namespace.
     pub async fn no_pods(&self) {
         self.eventually("no pod is left", || async { self.list::<Pod>().await.is_empty().then_some(()) }).await;
+    }
+
+    /// Asks for the pod's eviction, once: kube's own client would ask again and again where a budget says no.
+    pub async fn evict(&self, pod: &str) -> Result<(), kube::Error> {
+        let client = connection::client(&config().await, |_, _| {}).unwrap();
+        Api::<Pod>::namespaced(client, &self.namespace).evict(pod, &EvictParams::default()).await.map(drop)
     }
 
     /// Waits until the object is gone.

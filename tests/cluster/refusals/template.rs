@@ -4,6 +4,18 @@ use super::{By, Row};
 
 pub const TEMPLATES: &[Row] = &[
     Row {
+        wrong: "a volume under a reserved name",
+        written: "spec: {template: {spec: {volumes: [{name: berth, emptyDir: {}}]}}}",
+        by: By::Operator,
+        says: "spec.template.spec.volumes[berth] is reserved: rename it",
+    },
+    Row {
+        wrong: "a mount in a reserved folder",
+        written: "spec: {template: {spec: {volumes: [{name: v, emptyDir: {}}], containers: [{name: main, image: i, volumeMounts: [{name: v, mountPath: /run/berth/user}]}]}}}",
+        by: By::Operator,
+        says: "spec.template.spec.containers[main].volumeMounts[/run/berth/user] is reserved: mount it elsewhere",
+    },
+    Row {
         wrong: "no container",
         written: "spec: {template: {spec: {containers: []}}}",
         by: By::Operator,

@@ -17,7 +17,7 @@ use crate::apiserver::store::Change;
 const LEASE: Duration = Duration::from_secs(15);
 
 /// What an operator may write at all: the verb, the resource, the subresource.
-const ALLOWED: [(Verb, &str, &str); 16] = [
+const ALLOWED: [(Verb, &str, &str); 21] = [
     (Verb::Patch, "sessions.berth.dev", "status"),
     (Verb::Patch, "sessions.berth.dev", ""),
     (Verb::Delete, "sessions.berth.dev", ""),
@@ -30,6 +30,11 @@ const ALLOWED: [(Verb, &str, &str); 16] = [
     (Verb::Create, NETWORK_POLICIES, ""),
     (Verb::Update, NETWORK_POLICIES, ""),
     (Verb::Delete, NETWORK_POLICIES, ""),
+    (Verb::Create, "secrets", ""),
+    (Verb::Update, "secrets", ""),
+    (Verb::Create, "poddisruptionbudgets.policy", ""),
+    (Verb::Update, "poddisruptionbudgets.policy", ""),
+    (Verb::Delete, "poddisruptionbudgets.policy", ""),
     (Verb::Create, "events.events.k8s.io", ""),
     (Verb::Patch, "events.events.k8s.io", ""),
     (Verb::Create, "leases.coordination.k8s.io", ""),

@@ -77,6 +77,8 @@ impl Life {
                 unguarded: None,
                 hardening: Arc::default(),
                 fence: Fence::Stands,
+                secret: None,
+                draining: None,
             },
             now: at(0),
             wake: None,
@@ -139,7 +141,7 @@ impl Life {
                 meta.finalizers = finalizer.then(|| vec![SESSION_FINALIZER.to_owned()]);
                 self.deleted = !finalizer && meta.deletion_timestamp.is_some();
             }
-            Step::EnsureClaim(_) => {}
+            Step::EnsureClaim(_) | Step::EnsureSecret(_) => {}
             Step::EnsurePod(pod) => {
                 if self.world.pods.is_empty() {
                     let mut pod: Pod = parse(*pod);

@@ -136,6 +136,43 @@ fn a_template_that_is_edited_before_the_pod_is_made_is_judged_again() {
 }
 
 #[test]
+fn a_drain_of_its_node_is_told_once_and_ends_nobody_who_may_stay() {
+    let mut life = Life::launched(json!({}), PolicySource::BuiltIn);
+    let before = life.status().disconnect_at;
+    life.world.draining = Some("it was cordoned".to_owned());
+    life.look();
+    assert!(life.holds(Type::NodeDraining) && !life.holds(Type::EndingSoon));
+    assert_eq!((life.phase(), life.status().disconnect_at), (Phase::Active, before));
+    life.pass(60);
+    assert_eq!(life.notes, ["Active", "NodeDraining"]);
+    life.world.draining = None;
+    life.look();
+    assert!(!life.holds(Type::NodeDraining));
+}
+
+#[test]
+fn a_drain_ends_those_whose_workspace_says_so_after_their_notice() {
+    let mut life = Life::launched(json!({}), PolicySource::BuiltIn);
+    life.world.workspace = Some(workspace(json!({"drain": "End"})));
+    life.world.draining = Some("it was cordoned".to_owned());
+    life.look();
+    assert!(life.holds(Type::EndingSoon));
+    assert_eq!(life.status().disconnect_at, Some(at(600)));
+    assert_eq!(life.status().disconnect_reason, Some(Reason::AdministratorEnded));
+    // Who calls the drain off takes the end back.
+    life.pass(300);
+    life.world.draining = None;
+    life.look();
+    assert_ne!(life.status().disconnect_reason, Some(Reason::AdministratorEnded));
+    life.world.draining = Some("it was cordoned".to_owned());
+    life.look();
+    assert_eq!(life.status().disconnect_at, Some(at(900)));
+    life.pass(600);
+    assert_eq!(life.ended(), Some((Phase::Terminated, Reason::AdministratorEnded)));
+    assert!(life.status().message.unwrap().contains("is being drained: it was cordoned"));
+}
+
+#[test]
 fn a_session_that_waits_keeps_the_queue_timeout_it_was_given() {
     for change in [
         PolicySource::Missing("p".to_owned()),

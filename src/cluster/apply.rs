@@ -204,7 +204,10 @@ where
         Cow::Owned(_) => "",
     };
     let outcome = match put(cluster, &workspace.namespace().unwrap_or_default(), child).await {
-        Ok(stands) => Ok(cache.own(stands)),
+        Ok(stands) => {
+            cache.own(stands);
+            Ok(())
+        }
         // It has changed, or gone: what it is now is on its way.
         Err(error) if error.is_conflict() || error.is_not_found() => return Err(error),
         Err(error @ CallError::Api(kube::Error::Api(_))) => Err(error.words()),

@@ -12,9 +12,10 @@ use crate::api::Workspace;
 use crate::api::time::Instant;
 
 /// How an object of a Workspace stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Child<K> {
     /// It needs none.
+    #[default]
     Unneeded,
     /// As it should.
     Stands,
@@ -40,12 +41,6 @@ pub enum Child<K> {
 
 /// When an attempt that failed is worth another, and why it failed.
 pub type Failure = (Instant, String);
-
-impl<K> Default for Child<K> {
-    fn default() -> Self {
-        Self::Unneeded
-    }
-}
 
 impl<K> Child<K> {
     /// What is to be made at `now`, and when it is to be tried where that is later.

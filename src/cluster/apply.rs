@@ -1,14 +1,12 @@
 //! The only writer of objects: executes the steps of a plan, in their order, each safe to take twice. It
 //! never chooses. Every write asks first whether this process may still write, and what it returns enters the
-//! caches at once.
+//! caches at once. What is done about a Workspace, and about the operator's own key, is in `workspace`.
 
-use std::borrow::Cow;
+pub mod workspace;
+
 use std::sync::Arc;
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::Status as ApiStatus;
@@ -18,18 +16,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::Cluster;
-use super::cache::Cache;
 use super::dial::dial;
 use super::error::{CallError, bounded, optional};
-use super::slim::Slim;
 use crate::api::{
-    OPERATOR_MANAGER, SESSION_FINALIZER, Session, USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_UID_LABEL, Workspace,
+    OPERATOR_MANAGER, SESSION_FINALIZER, Session, USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_UID_LABEL,
 };
-use crate::plan::child::{Whole, in_place_of};
-use crate::plan::network::leftover;
 use crate::plan::pod;
 use crate::plan::session::Step;
-use crate::plan::workspace::{self, Trial};
 use crate::planted::{self, Bug};
 
 /// The fields of a Session's status that the operator writes; the others are the observer's.
@@ -132,114 +125,6 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
             delete(cluster, &api, &session.name_any(), &with_uid(&session.uid().unwrap_or_default())).await?;
             Ok(session)
         }
-    }
-}
-
-/// Executes the steps about `workspace`.
-///
-/// # Errors
-/// At the first step that fails.
-pub async fn workspace_steps(
-    cluster: &Cluster,
-    workspace: &Workspace,
-    steps: Vec<workspace::Step>,
-) -> Result<(), CallError> {
-    let namespace = workspace.namespace().unwrap_or_default();
-    let api: Api<Workspace> = Api::namespaced(cluster.client.clone(), &namespace);
-    for step in steps {
-        match step {
-            workspace::Step::Try(objects) => {
-                try_template(cluster, &namespace, workspace, &objects).await?;
-                // The answer is a new observation: the planner decides on it.
-                return Err(CallError::Attempt);
-            }
-            workspace::Step::EnsureNetworkPolicy(policy) => {
-                ensure_child(cluster, workspace, *policy, &cluster.stores.network_policies).await?;
-            }
-            workspace::Step::EnsureBudget(budget) => {
-                ensure_child(cluster, workspace, *budget, &cluster.stores.budgets).await?;
-            }
-            workspace::Step::DeleteBudget { name, uid } => {
-                let budgets: Api<PodDisruptionBudget> = Api::namespaced(cluster.client.clone(), &namespace);
-                delete(cluster, &budgets, &name, &with_uid(&uid)).await?;
-            }
-            workspace::Step::Publish(status) => {
-                let patch = json!({ "metadata": { "resourceVersion": workspace.resource_version() }, "status": to_value(status.as_ref())? });
-                cluster.leadership.check()?;
-                let written =
-                    bounded(api.patch_status(&workspace.name_any(), &manager(), &Patch::Merge(patch))).await?;
-                cluster.stores.workspaces.own(written);
-            }
-            workspace::Step::Delete => {
-                let mut params = with_uid(&workspace.uid().unwrap_or_default());
-                if let Some(preconditions) = params.preconditions.as_mut() {
-                    preconditions.resource_version = workspace.resource_version();
-                }
-                delete(cluster, &api, &workspace.name_any(), &params).await?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Executes the step about a NetworkPolicy that nothing needs any more.
-///
-/// # Errors
-/// When the API server does not do it.
-pub async fn network_policy_step(cluster: &Cluster, namespace: &str, step: leftover::Step) -> Result<(), CallError> {
-    let leftover::Step::Delete { name, uid } = step;
-    let api: Api<NetworkPolicy> = Api::namespaced(cluster.client.clone(), namespace);
-    delete(cluster, &api, &name, &with_uid(&uid)).await.map(drop)
-}
-
-/// Makes an object of a Workspace, or puts it in the place of the one whose resource version it has: all of it is ours. That
-/// the API server refuses it is remembered for the planner.
-async fn ensure_child<K>(cluster: &Cluster, workspace: &Workspace, child: K, cache: &Cache<K>) -> Result<(), CallError>
-where
-    K: Whole + Resource<DynamicType = (), Scope = NamespaceResourceScope> + Slim,
-    K: Clone + std::fmt::Debug + Serialize + DeserializeOwned + 'static,
-{
-    let kind = match K::kind(&()) {
-        Cow::Borrowed(kind) => kind,
-        Cow::Owned(_) => "",
-    };
-    let outcome = match put(cluster, &workspace.namespace().unwrap_or_default(), child).await {
-        Ok(stands) => {
-            cache.own(stands);
-            Ok(())
-        }
-        // It has changed, or gone: what it is now is on its way.
-        Err(error) if error.is_conflict() || error.is_not_found() => return Err(error),
-        Err(error @ CallError::Api(kube::Error::Api(_))) => Err(error.words()),
-        Err(error) => return Err(error),
-    };
-    cluster.memory.attempted_child(&workspace.uid().unwrap_or_default(), kind, outcome, cluster.clock.now());
-    Ok(())
-}
-
-async fn put<K>(cluster: &Cluster, namespace: &str, wanted: K) -> Result<K, CallError>
-where
-    K: Whole + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
-{
-    let api: Api<K> = Api::namespaced(cluster.client.clone(), namespace);
-    let params = PostParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PostParams::default() };
-    let name = wanted.name_any();
-    cluster.leadership.check()?;
-    if wanted.resource_version().is_some() {
-        return bounded(api.replace(&name, &params, &wanted)).await;
-    }
-    match bounded(api.create(&params, &wanted)).await {
-        // Made before, and not seen yet or not to be found by its labels.
-        Err(error) if error.is_conflict() => {
-            let stands = bounded(api.get(&name)).await.map_err(CallError::of_a_look)?;
-            if stands.meta().deletion_timestamp.is_some() {
-                return Ok(stands);
-            }
-            cluster.leadership.check()?;
-            bounded(api.replace(&name, &params, &in_place_of(wanted, Some(&stands)))).await
-        }
-        made => made,
     }
 }
 
@@ -403,40 +288,6 @@ fn attempt(cluster: &Cluster, session: &Session, outcome: Result<(), CallError>)
         }
         other => other,
     }
-}
-
-/// Asks about each object. Strictly, so that a misspelt field is told of; the pod itself would be made without it.
-async fn try_template(
-    cluster: &Cluster,
-    namespace: &str,
-    workspace: &Workspace,
-    objects: &[Value],
-) -> Result<(), CallError> {
-    let (uid, generation) = (workspace.uid().unwrap_or_default(), workspace.metadata.generation);
-    for object in objects {
-        let plural = if object["kind"] == "Pod" { "pods" } else { "persistentvolumeclaims" };
-        let path = format!("/api/v1/namespaces/{namespace}/{plural}?dryRun=All&fieldValidation=Strict");
-        cluster.leadership.check()?;
-        match bounded(cluster.client.request::<Value>(post(&path, object)?)).await {
-            Ok(_) => {}
-            Err(error) if error.is_refusal() => {
-                cluster.memory.tried(&uid, generation, Trial::Refused(error.words()));
-                return Ok(());
-            }
-            Err(error) => {
-                let trial = match error.is_denial() {
-                    true => Trial::Forbidden,
-                    false => Trial::Undecided,
-                };
-                cluster
-                    .memory
-                    .tried_for_now(&uid, generation, cluster.clock.now(), |again| trial(again, error.words()));
-                return Ok(());
-            }
-        }
-    }
-    cluster.memory.tried(&uid, generation, Trial::Accepted);
-    Ok(())
 }
 
 /// Deletes what `params` allow; returns the object as it stands if it goes by and by. One that is gone already, or

@@ -7,11 +7,12 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::ObjectMeta;
 use tokio::sync::watch;
 
 use super::Cluster;
-use super::error::{CallError, bounded, optional};
+use super::apply::workspace::make_key;
+use super::error::{CallError, optional};
 use super::watch::waiting_everywhere;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
 use crate::plan::contract::Keys;
@@ -99,11 +100,7 @@ async fn read(cluster: &Cluster, keyring: &Keyring) -> Result<Vec<u8>, CallError
                 data: Some(BTreeMap::from([(FIELD.to_owned(), ByteString(key))])),
                 ..Secret::default()
             };
-            cluster.leadership.check()?;
-            match bounded(api.create(&PostParams::default(), &made)).await {
-                Err(error) if error.is_conflict() => bounded(api.get(SECRET)).await?,
-                made => made?,
-            }
+            make_key(cluster, &api, &made).await?
         }
     };
     Ok(stands.data.and_then(|mut data| data.remove(FIELD)).map(|bytes| bytes.0).unwrap_or_default())

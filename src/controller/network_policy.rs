@@ -25,7 +25,7 @@ pub(super) async fn reconcile(policy: Arc<NetworkPolicy>, cluster: Arc<Cluster>)
     let needed = observe::needed(&cluster, &policy).await?;
     let plan = decide(&World { policy: Arc::clone(&policy), needed });
     for step in plan.steps {
-        apply::network_policy_step(&cluster, &namespace, step).await?;
+        apply::workspace::network_policy_step(&cluster, &namespace, step).await?;
     }
     cluster.memory.forget_network_policy(&policy.uid().unwrap_or_default());
     Ok(sleep_until(plan.wake, cluster.clock.now()))

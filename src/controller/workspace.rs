@@ -41,7 +41,7 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) 
         {
             return Ok(Action::requeue(wait + Duration::from_millis(1)));
         }
-        match apply::workspace_steps(cluster, &workspace, plan.steps).await {
+        match apply::workspace::steps(cluster, &workspace, plan.steps).await {
             Ok(()) => {
                 cluster.publisher.publish(workspace.as_ref(), &plan.notes).await;
                 if !learns {

@@ -2,6 +2,7 @@
 //! decisions are `plan`'s, the requests `cluster`'s.
 
 mod network_policy;
+mod orphan;
 mod session;
 mod workspace;
 
@@ -43,7 +44,7 @@ struct Loop {
 
 /// Runs the loops of all kinds until `stop` says so; what is under way is finished.
 pub async fn run(cluster: Cluster, requests: Requests, stop: watch::Receiver<bool>) {
-    let Requests { sessions, workspaces, network_policies } = requests;
+    let Requests { sessions, workspaces, network_policies, orphans } = requests;
     let stores = cluster.stores.clone();
     let cluster = Arc::new(cluster);
     let session_loop = drive(
@@ -65,12 +66,20 @@ pub async fn run(cluster: Cluster, requests: Requests, stop: watch::Receiver<boo
     let network_policy_loop = drive(
         stores.network_policies.reader(),
         network_policies,
+        stop.clone(),
+        Arc::clone(&cluster),
+        network_policy::reconcile,
+        Loop { name: "networkpolicy", count: Memory::other_failed },
+    );
+    let orphan_loop = drive(
+        stores.pods.reader(),
+        orphans,
         stop,
         cluster,
-        network_policy::reconcile,
-        Loop { name: "networkpolicy", count: Memory::network_policy_failed },
+        orphan::reconcile,
+        Loop { name: "orphan", count: Memory::other_failed },
     );
-    future::join3(session_loop, workspace_loop, network_policy_loop).await;
+    future::join4(session_loop, workspace_loop, network_policy_loop, orphan_loop).await;
 }
 
 async fn drive<K, F>(

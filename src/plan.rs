@@ -14,6 +14,7 @@ pub mod hardening;
 pub mod instance;
 pub mod name;
 pub mod network;
+pub mod orphan;
 pub mod phase;
 pub mod pod;
 pub mod policy;

@@ -223,6 +223,7 @@ fn judged(workspace: Workspace, stands: &Value, policy: PolicySource, now: Insta
         hardening: Arc::default(),
         fence: Fence::Stands,
         budget: Child::Stands,
+        secret: None,
     };
     for step in workspace::decide(&world, now).steps {
         if let workspace::Step::Publish(status) = step {
@@ -253,7 +254,7 @@ fn lived(
         hardening: Arc::default(),
         fence: Fence::Stands,
         secret: None,
-        draining: None,
+        draining: session::Draining::No,
     };
     for _ in 0..6 {
         for step in session::decide(&world, now).steps {

@@ -313,6 +313,10 @@ pub struct PolicyInForce {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "own_time_or_none")]
     pub max_duration_not_before: Option<DateTime<Utc>>,
+    /// When the session ends because its node is being drained, once that was announced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "own_time_or_none")]
+    pub drain_ends_at: Option<DateTime<Utc>>,
 }
 
 /// What was provisioned for a session.

@@ -5,8 +5,9 @@
 pub mod workspace;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::Status as ApiStatus;
@@ -21,8 +22,8 @@ use super::error::{CallError, bounded, optional};
 use crate::api::{
     OPERATOR_MANAGER, SESSION_FINALIZER, Session, USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_UID_LABEL,
 };
-use crate::plan::pod;
 use crate::plan::session::Step;
+use crate::plan::{orphan, pod};
 use crate::planted::{self, Bug};
 
 /// The fields of a Session's status that the operator writes; the others are the observer's.
@@ -44,6 +45,10 @@ const SESSION_STATUS_FIELDS: [&str; 16] = [
     "conditions",
     "observedGeneration",
 ];
+
+/// For how long a Secret that was made is taken to stand: it cannot be read, and a burst of launches need not make it again
+/// for each.
+const SECRET_STANDS: Duration = Duration::from_secs(30);
 
 /// Executes one step about `session`; returns the session as the write left it.
 ///
@@ -84,7 +89,10 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
             Ok(session)
         }
         Step::EnsureSecret(secret) => {
-            attempt(cluster, &session, ensure_secret(cluster, &namespace, &secret).await)?;
+            let age = cluster.memory.secret_age(secret.0.labels().get(WORKSPACE_UID_LABEL).map_or("", String::as_str));
+            if age.is_none_or(|age| age > SECRET_STANDS) {
+                attempt(cluster, &session, workspace::ensure_secret(cluster, &namespace, &secret.0).await)?;
+            }
             Ok(session)
         }
         Step::EnsurePod(pod) => {
@@ -126,6 +134,20 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
             Ok(session)
         }
     }
+}
+
+/// Executes the step about an instance that nobody collects.
+///
+/// # Errors
+/// When the API server does not do it.
+pub async fn orphan_step(cluster: &Cluster, namespace: &str, step: orphan::Step) -> Result<(), CallError> {
+    let orphan::Step::Delete { name, uid } = step;
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..with_uid(&uid) };
+    if let Some(pod) = delete(cluster, &api, &name, &params).await? {
+        cluster.stores.pods.own(pod);
+    }
+    Ok(())
 }
 
 async fn patch_session(
@@ -192,27 +214,6 @@ async fn ensure_claim(cluster: &Cluster, namespace: &str, claim: &Value) -> Resu
     } else {
         Err(CallError::NotOurs(format!("the claim {name} stands and is not this user's: rename or delete it")))
     }
-}
-
-/// Makes the Secret of a Workspace, or writes over what stands under its name. It is not read: the operator has no right to.
-/// What was made by this process a moment ago is taken to stand.
-async fn ensure_secret(cluster: &Cluster, namespace: &str, secret: &Secret) -> Result<(), CallError> {
-    let uid = secret.labels().get(WORKSPACE_UID_LABEL).cloned().unwrap_or_default();
-    if cluster.memory.has_secret(&uid) {
-        return Ok(());
-    }
-    let api: Api<Secret> = Api::namespaced(cluster.client.clone(), namespace);
-    let params = PostParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PostParams::default() };
-    cluster.leadership.check()?;
-    match bounded(api.create(&params, secret)).await {
-        Err(error) if error.is_conflict() => {
-            cluster.leadership.check()?;
-            bounded(api.replace(&secret.name_any(), &params, secret)).await?;
-        }
-        made => drop(made?),
-    }
-    cluster.memory.made_secret(&uid);
-    Ok(())
 }
 
 async fn ensure_pod(cluster: &Cluster, api: &Api<Pod>, session: &Session, wanted: &Value) -> Result<(), CallError> {

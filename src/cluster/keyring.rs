@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::Cluster;
 use super::apply::workspace::make_key;
 use super::error::{CallError, optional};
-use super::watch::waiting_everywhere;
+use super::watch::{everything, waiting_everywhere};
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL};
 use crate::plan::contract::Keys;
 
@@ -71,14 +71,16 @@ pub async fn run(cluster: Cluster) {
                 .ok_or_else(|| format!("Secret {}/{SECRET} has no {FIELD} of 32 bytes: delete it", keyring.namespace)),
             Err(error) => Err(format!("Secret {}/{SECRET}: {}", keyring.namespace, error.words())),
         };
-        let news = read.clone().err();
-        let is_known = read.is_ok();
-        let _before = keyring.known.send_replace(read);
-        waiting_everywhere(&cluster);
-        if is_known {
+        let why = read.clone().err();
+        let before = keyring.known.send_replace(read);
+        let Some(why) = why else {
+            everything(&cluster, &None);
             return std::future::pending().await;
+        };
+        if before.err().as_ref() != Some(&why) {
+            tracing::warn!(why, "the key of instances is not known: who needs a credential of it waits");
+            waiting_everywhere(&cluster);
         }
-        tracing::warn!(why = news, "the key of instances is not known: who needs a credential of it waits");
         tokio::time::sleep(AGAIN).await;
     }
 }

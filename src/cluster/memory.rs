@@ -24,10 +24,6 @@ const TRIALS: Backoff = Backoff { first: Duration::from_secs(1), last: Duration:
 /// The least time between two writes of one Workspace's status.
 const PACE: Duration = Duration::from_secs(1);
 
-/// For how long a Secret that was made is taken to stand: it cannot be read, and a burst of launches need not make it again
-/// for each.
-const SECRET_STANDS: Duration = Duration::from_secs(30);
-
 /// How long to wait after a failure: twice as long after each, up to a bound.
 struct Backoff {
     first: Duration,
@@ -50,8 +46,8 @@ pub struct Memory {
     sessions: Mutex<HashMap<String, OfSession>>,
     /// By uid.
     workspaces: Mutex<HashMap<String, OfWorkspace>>,
-    /// Failed looks at NetworkPolicies, by uid.
-    network_policies: Mutex<HashMap<String, u32>>,
+    /// Failed looks at other objects, by uid: NetworkPolicies, and pods that nobody owns.
+    others: Mutex<HashMap<String, u32>>,
     admission: Mutex<()>,
 }
 
@@ -64,13 +60,21 @@ struct OfSession {
     failed_looks: u32,
 }
 
+/// Failed attempts at an object of a Workspace.
+struct FailedChild {
+    /// Of the Workspace: an edit may have mended what was wrong.
+    generation: Option<i64>,
+    last: Failure,
+    count: u32,
+}
+
 #[derive(Default)]
 struct OfWorkspace {
     generation: Option<i64>,
     trial: Trial,
     failed_trials: u32,
     /// What became of the last attempt at what it has beside its instances, by kind, and how many have failed.
-    children: HashMap<&'static str, (Failure, u32)>,
+    children: HashMap<&'static str, FailedChild>,
     /// When its Secret was last made.
     secret: Option<Instant>,
     /// When its status was last written.
@@ -212,25 +216,32 @@ impl Memory {
         };
     }
 
-    /// What became of the last attempt at the object of this kind that the Workspace has, if it failed.
-    pub fn failed_child(&self, uid: &str, kind: &str) -> Option<Failure> {
-        lock(&self.workspaces).get(uid)?.children.get(kind).map(|(failure, _)| failure.clone())
+    /// What became of the last attempt at the object of this kind that this generation of the Workspace has, if it failed.
+    pub fn failed_child(&self, uid: &str, kind: &str, generation: Option<i64>) -> Option<Failure> {
+        let workspaces = lock(&self.workspaces);
+        let failed = workspaces.get(uid)?.children.get(kind).filter(|failed| failed.generation == generation)?;
+        Some(failed.last.clone())
     }
 
-    /// What became of an attempt at the object of this kind that the Workspace has.
-    pub fn attempted_child(&self, uid: &str, kind: &'static str, outcome: Result<(), String>, now: WallTime) {
+    /// An attempt at the object of this kind that the Workspace has succeeded.
+    pub fn made_child(&self, uid: &str, kind: &str) {
+        if let Some(known) = lock(&self.workspaces).get_mut(uid) {
+            known.children.remove(kind);
+        }
+    }
+
+    /// An attempt at the object of this kind that this generation of the Workspace has failed at `now`.
+    pub fn failed_at_child(&self, uid: &str, kind: &'static str, generation: Option<i64>, why: String, now: WallTime) {
         let mut workspaces = lock(&self.workspaces);
         let children = &mut workspaces.entry(uid.to_owned()).or_default().children;
-        let Err(why) = outcome else { return drop(children.remove(kind)) };
-        let mut failures = children.get(kind).map_or(0, |(_, failures)| *failures);
-        let again = now + TRIALS.next(&mut failures);
-        children.insert(kind, ((again, why), failures));
+        let mut count = children.get(kind).filter(|before| before.generation == generation).map_or(0, |it| it.count);
+        let again = now + TRIALS.next(&mut count);
+        children.insert(kind, FailedChild { generation, last: (again, why), count });
     }
 
-    /// Whether the Secret of the Workspace was made not long ago.
-    pub fn has_secret(&self, uid: &str) -> bool {
-        let made = lock(&self.workspaces).get(uid).and_then(|known| known.secret);
-        made.is_some_and(|made| made.elapsed() < SECRET_STANDS)
+    /// How long ago this process made the Secret of the Workspace, if it did.
+    pub fn secret_age(&self, uid: &str) -> Option<Duration> {
+        Some(lock(&self.workspaces).get(uid)?.secret?.elapsed())
     }
 
     /// The Secret of the Workspace was made.
@@ -269,14 +280,14 @@ impl Memory {
         lock(&self.workspaces).remove(uid);
     }
 
-    /// A look at the NetworkPolicy failed once more: when to look again.
-    pub fn network_policy_failed(&self, uid: &str) -> Duration {
-        LOOKS.next(lock(&self.network_policies).entry(uid.to_owned()).or_default())
+    /// A look at another object failed once more: when to look again.
+    pub fn other_failed(&self, uid: &str) -> Duration {
+        LOOKS.next(lock(&self.others).entry(uid.to_owned()).or_default())
     }
 
-    /// Forgets the failed looks at a NetworkPolicy: one succeeded, or it is gone.
-    pub fn forget_network_policy(&self, uid: &str) {
-        lock(&self.network_policies).remove(uid);
+    /// Forgets the failed looks at another object: one succeeded, or it is gone.
+    pub fn forget_other(&self, uid: &str) {
+        lock(&self.others).remove(uid);
     }
 }
 

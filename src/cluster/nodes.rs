@@ -11,21 +11,26 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, ResourceExt};
 
 use super::Cluster;
+use crate::plan::session::Draining;
 
 /// Taints that a node gets before it is deleted: by the cluster autoscaler, and by Karpenter.
 const TAINTS: [&str; 2] = ["ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted"];
 
-/// The nodes that are being drained, with why.
+/// The nodes that are being drained, with why; nothing before they were listed.
 #[derive(Clone, Default)]
-pub struct Drains(Arc<Mutex<BTreeMap<String, String>>>);
+pub struct Drains(Arc<Mutex<Option<BTreeMap<String, String>>>>);
 
 impl Drains {
-    /// Why the node of this name is being drained, if it is known to be.
-    pub fn of(&self, node: &str) -> Option<String> {
-        self.lock().get(node).cloned()
+    /// Whether the node of this name is being drained.
+    pub fn of(&self, node: &str) -> Draining {
+        match self.lock().as_ref().map(|drains| drains.get(node)) {
+            None => Draining::Unknown,
+            Some(None) => Draining::No,
+            Some(Some(why)) => Draining::Yes(why.clone()),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+    fn lock(&self) -> MutexGuard<'_, Option<BTreeMap<String, String>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -55,13 +60,15 @@ fn take_in(cluster: &Cluster, change: impl FnOnce(&mut BTreeMap<String, String>)
     let (before, after) = {
         let mut drains = cluster.drains.lock();
         let before = drains.clone();
-        change(&mut drains);
+        change(drains.get_or_insert_default());
         (before, drains.clone())
     };
     if before == after {
         return;
     }
-    let is_news = |node: &str| before.get(node) != after.get(node);
+    let said =
+        |drains: &Option<BTreeMap<String, String>>, node: &str| drains.as_ref().map(|drains| drains.get(node).cloned());
+    let is_news = |node: &str| said(&before, node) != said(&after, node);
     for session in cluster.stores.sessions.reader().state() {
         let instance = session.status.as_ref().and_then(|status| status.instance.as_ref());
         if instance.and_then(|instance| instance.node.as_deref()).is_some_and(is_news) {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ListParams;
@@ -18,12 +18,13 @@ use crate::api::time::{Instant, from_wire};
 use crate::api::{SESSION_FINALIZER, Session, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::admission::{self, Rival};
 use crate::plan::child::Child;
+use crate::plan::contract::Credential;
 use crate::plan::network::{self, Fence, leftover::Need};
 use crate::plan::pod::belongs;
 use crate::plan::policy::PolicySource;
 use crate::plan::session::World;
 use crate::plan::workspace::{self, LastEnd};
-use crate::plan::{contract, drain, name, phase, template};
+use crate::plan::{contract, drain, name, orphan, phase, template};
 use crate::planted::{self, Bug};
 
 /// What the API server said where the caches were not evidence enough.
@@ -158,7 +159,7 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         attempt: cluster.memory.attempt(&uid),
         unguarded: cluster.guard.trouble(),
         hardening: Arc::clone(&cluster.hardening),
-        draining: node(&session).and_then(|node| cluster.drains.of(node)),
+        draining: node(&session).map(|node| cluster.drains.of(node)).unwrap_or_default(),
         secret: workspace.as_deref().and_then(|workspace| secret(cluster, workspace)),
         fence: workspace.as_deref().map(|workspace| fence(cluster, workspace)).unwrap_or_default(),
         workspace,
@@ -172,14 +173,9 @@ fn node(session: &Session) -> Option<&str> {
 }
 
 /// The Secret that instances of `workspace` need.
-fn secret(cluster: &Cluster, workspace: &Workspace) -> Option<Result<Box<Secret>, String>> {
-    if !contract::needs_secret(workspace) {
-        return None;
-    }
-    match cluster.keyring.keys() {
-        Ok(keys) => contract::secret(workspace, &keys).map(|secret| Ok(Box::new(secret))),
-        Err(why) => Some(Err(why)),
-    }
+fn secret(cluster: &Cluster, workspace: &Workspace) -> Option<Result<Credential, String>> {
+    let needed = contract::needs_secret(workspace);
+    needed.then(|| cluster.keyring.keys().map(|keys| contract::secret(workspace, &keys)))
 }
 
 /// How the wall around the instances of `workspace` stands.
@@ -190,7 +186,7 @@ fn fence(cluster: &Cluster, workspace: &Workspace) -> Fence {
         workspace,
         &cluster.neighbourhood,
         seen.as_deref(),
-        cluster.memory.failed_child(&uid, "NetworkPolicy"),
+        cluster.memory.failed_child(&uid, "NetworkPolicy", workspace.metadata.generation),
     )
 }
 
@@ -198,7 +194,17 @@ fn fence(cluster: &Cluster, workspace: &Workspace) -> Fence {
 fn budget(cluster: &Cluster, workspace: &Workspace) -> Child<PodDisruptionBudget> {
     let (namespace, uid) = (workspace.namespace().unwrap_or_default(), workspace.uid().unwrap_or_default());
     let seen = cluster.stores.budgets.get(&namespace, &name::of_workspace(&workspace.name_any(), &uid));
-    drain::stand(workspace, seen.as_deref(), cluster.memory.failed_child(&uid, "PodDisruptionBudget"))
+    drain::stand(
+        workspace,
+        seen.as_deref(),
+        cluster.memory.failed_child(&uid, "PodDisruptionBudget", workspace.metadata.generation),
+    )
+}
+
+/// The Secret of `workspace`, where this process has not made it: the key may be another than its predecessor's.
+fn unmade_secret(cluster: &Cluster, workspace: &Workspace) -> Option<Credential> {
+    let made = cluster.memory.secret_age(&workspace.uid().unwrap_or_default()).is_some();
+    secret(cluster, workspace).filter(|_| !made)?.ok()
 }
 
 /// What still needs a NetworkPolicy. Where no cache has anything that does, the API server is asked.
@@ -214,7 +220,9 @@ pub async fn needed(cluster: &Cluster, policy: &NetworkPolicy) -> Result<Option<
     }
     let is_of_it = |session: &Arc<Session>| {
         let status = session.status.as_ref();
-        is_live(session) && is_it(status.and_then(|status| Some(status.workspace.as_ref()?.uid.clone())))
+        let of_it = is_it(status.and_then(|status| Some(status.workspace.as_ref()?.uid.clone())));
+        // The status that says so may be under way.
+        is_live(session) && (of_it || cluster.memory.is_promised(&session.uid().unwrap_or_default()))
     };
     if cluster.stores.sessions.under(&key(&namespace, workspace)).iter().any(is_of_it) {
         return Ok(Some(Need::Session));
@@ -227,6 +235,20 @@ pub async fn needed(cluster: &Cluster, policy: &NetworkPolicy) -> Result<Option<
     let pods =
         bounded(api.list(&ListParams::default().labels(&format!("{WORKSPACE_UID_LABEL}={uid}")).limit(1))).await?;
     Ok((!pods.items.is_empty()).then_some(Need::Pod))
+}
+
+/// Whether the Session stands that a pod was made for, by the cache's word or the API server's.
+///
+/// # Errors
+/// When the API server does not answer: then nothing is concluded.
+pub async fn has_session(cluster: &Cluster, pod: &Pod) -> Result<bool, CallError> {
+    let Some((session, uid)) = orphan::session_of(pod) else { return Ok(true) };
+    let namespace = pod.namespace().unwrap_or_default();
+    if cluster.stores.sessions.get(&namespace, session).is_some_and(|known| known.uid().as_deref() == Some(uid)) {
+        return Ok(true);
+    }
+    let api: Api<Session> = Api::namespaced(cluster.client.clone(), &namespace);
+    Ok(optional(api.get_metadata(session)).await?.is_some_and(|stands| stands.uid().as_deref() == Some(uid)))
 }
 
 /// The policy of a Workspace: the one that it names, else the one called `default`, else none.
@@ -310,6 +332,7 @@ pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::Wor
         trial: cluster.memory.trial(&workspace.uid().unwrap_or_default(), workspace.metadata.generation),
         fence: fence(cluster, &workspace),
         budget: budget(cluster, &workspace),
+        secret: unmade_secret(cluster, &workspace),
         workspace,
     }
 }

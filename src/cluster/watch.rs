@@ -34,7 +34,7 @@ use crate::api::{
     WORKSPACE_UID_LABEL, Workspace,
 };
 use crate::plan::child::Child;
-use crate::plan::{admission, drain, name};
+use crate::plan::{admission, drain, name, orphan};
 
 /// The kinds that are watched.
 const KINDS: [&str; 6] = ["Session", "Workspace", "SessionPolicy", "Pod", "NetworkPolicy", "PodDisruptionBudget"];
@@ -47,6 +47,7 @@ struct Senders {
     sessions: UnboundedSender<ReconcileRequest<Session>>,
     workspaces: UnboundedSender<ReconcileRequest<Workspace>>,
     network_policies: UnboundedSender<ReconcileRequest<NetworkPolicy>>,
+    orphans: UnboundedSender<ReconcileRequest<Pod>>,
 }
 
 /// The far ends of the queues.
@@ -57,6 +58,8 @@ pub struct Requests {
     pub workspaces: UnboundedReceiver<ReconcileRequest<Workspace>>,
     /// NetworkPolicies to look at.
     pub network_policies: UnboundedReceiver<ReconcileRequest<NetworkPolicy>>,
+    /// Pods to look at that nobody owns.
+    pub orphans: UnboundedReceiver<ReconcileRequest<Pod>>,
 }
 
 impl Queues {
@@ -65,12 +68,14 @@ impl Queues {
         let (sessions, session_requests) = mpsc::unbounded();
         let (workspaces, workspace_requests) = mpsc::unbounded();
         let (network_policies, network_policy_requests) = mpsc::unbounded();
+        let (orphans, orphan_requests) = mpsc::unbounded();
         // They are opened once in the life of a process.
-        let _ = self.0.set(Senders { sessions, workspaces, network_policies });
+        let _ = self.0.set(Senders { sessions, workspaces, network_policies, orphans });
         Requests {
             sessions: session_requests,
             workspaces: workspace_requests,
             network_policies: network_policy_requests,
+            orphans: orphan_requests,
         }
     }
 
@@ -89,6 +94,12 @@ impl Queues {
     fn network_policy_named(&self, namespace: &str, name: &str) {
         if let Some(senders) = self.0.get() {
             let _ = senders.network_policies.unbounded_send(ObjectRef::new(name).within(namespace).into());
+        }
+    }
+
+    fn orphan_named(&self, namespace: &str, name: &str) {
+        if let Some(senders) = self.0.get() {
+            let _ = senders.orphans.unbounded_send(ObjectRef::new(name).within(namespace).into());
         }
     }
 
@@ -281,7 +292,9 @@ fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
             (session, session.status.as_ref().is_some_and(makes_way))
         }
         Change::Gone(session) => {
-            cluster.memory.forget_session(&session.uid().unwrap_or_default());
+            let uid = session.uid().unwrap_or_default();
+            cluster.memory.forget_session(&uid);
+            cluster.stores.pods.under(&uid).iter().for_each(|pod| orphaned(cluster, pod));
             (session, true)
         }
         Change::Readability(session) => return holder_changed(cluster, session),
@@ -322,6 +335,8 @@ fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
         Change::Readability(workspace) => {
             let name = workspace.name.as_deref().unwrap_or_default();
             let namespace = workspace.namespace.as_deref().unwrap_or_default();
+            // It may have gone without ever having been read.
+            fence_released(cluster, namespace, name, workspace.uid.as_deref());
             return live_sessions_of(cluster, namespace, name, is_any);
         }
         Change::All(scope) => return everything(cluster, scope),
@@ -357,6 +372,10 @@ fn pod_changed(cluster: &Cluster, change: Change<'_, Pod>) {
         Change::All(scope) => return everything(cluster, scope),
     };
     let namespace = pod.namespace().unwrap_or_default();
+    match gone {
+        true => cluster.memory.forget_other(&pod.uid().unwrap_or_default()),
+        false => orphaned(cluster, pod),
+    }
     // Either of the two may have been taken by somebody.
     let owners =
         pod.owner_references().iter().filter(|owner| owner.kind == Session::kind(&())).map(|owner| &owner.name);
@@ -370,6 +389,17 @@ fn pod_changed(cluster: &Cluster, change: Change<'_, Pod>) {
         cluster.queues.workspace_named(&namespace, workspace);
         let of = pod.labels().get(WORKSPACE_UID_LABEL);
         fence_released(cluster, &namespace, workspace, of.map(String::as_str));
+    }
+}
+
+/// A pod that nobody owns is to be looked at where its Session is not known.
+fn orphaned(cluster: &Cluster, pod: &Pod) {
+    let namespace = pod.namespace().unwrap_or_default();
+    let is_known = |(session, uid): (&str, &str)| {
+        cluster.stores.sessions.get(&namespace, session).is_some_and(|known| known.uid().as_deref() == Some(uid))
+    };
+    if orphan::session_of(pod).is_some_and(|session| !is_known(session)) {
+        cluster.queues.orphan_named(&namespace, &pod.name_any());
     }
 }
 
@@ -404,7 +434,7 @@ fn network_policy_changed(cluster: &Cluster, change: Change<'_, NetworkPolicy>) 
         live_sessions_of(cluster, namespace, &workspace.name_any(), is_not_usable_yet);
     }
     if gone {
-        cluster.memory.forget_network_policy(policy.uid.as_deref().unwrap_or_default());
+        cluster.memory.forget_other(policy.uid.as_deref().unwrap_or_default());
     } else if workspaces.is_empty() {
         cluster.queues.network_policy_named(namespace, name);
     }
@@ -452,8 +482,8 @@ fn holder_changed(cluster: &Cluster, session: &ObjectMeta) {
     }
 }
 
-/// After a list nothing is known about what changed there meanwhile.
-fn everything(cluster: &Cluster, scope: &Scope) {
+/// Everything there is to be looked at again: after a list nothing is known about what changed there meanwhile.
+pub fn everything(cluster: &Cluster, scope: &Scope) {
     let there = |namespace: Option<&String>| scope.is_none() || namespace == scope.as_ref();
     for session in cluster.stores.sessions.reader().state_filter(|session| there(session.metadata.namespace.as_ref())) {
         cluster.queues.session(&session);
@@ -467,5 +497,8 @@ fn everything(cluster: &Cluster, scope: &Scope) {
         cluster.stores.network_policies.reader().state_filter(|policy| there(policy.metadata.namespace.as_ref()))
     {
         cluster.queues.network_policy_named(&policy.namespace().unwrap_or_default(), &policy.name_any());
+    }
+    for pod in cluster.stores.pods.reader().state_filter(|pod| there(pod.metadata.namespace.as_ref())) {
+        orphaned(cluster, &pod);
     }
 }

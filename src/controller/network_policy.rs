@@ -20,6 +20,7 @@ pub(super) async fn reconcile(policy: Arc<NetworkPolicy>, cluster: Arc<Cluster>)
         return Ok(Action::await_change());
     }
     let Some(policy) = cluster.stores.network_policies.get(&namespace, &name) else {
+        cluster.memory.forget_other(&policy.uid().unwrap_or_default());
         return Ok(Action::await_change());
     };
     let needed = observe::needed(&cluster, &policy).await?;
@@ -27,6 +28,6 @@ pub(super) async fn reconcile(policy: Arc<NetworkPolicy>, cluster: Arc<Cluster>)
     for step in plan.steps {
         apply::workspace::network_policy_step(&cluster, &namespace, step).await?;
     }
-    cluster.memory.forget_network_policy(&policy.uid().unwrap_or_default());
+    cluster.memory.forget_other(&policy.uid().unwrap_or_default());
     Ok(sleep_until(plan.wake, cluster.clock.now()))
 }

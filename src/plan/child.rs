@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
 
-use crate::api::Workspace;
 use crate::api::time::Instant;
+use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
+use crate::plan::name;
 
 /// How an object of a Workspace stands.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,6 +54,21 @@ impl<K> Child<K> {
     }
 }
 
+/// The metadata of what a Workspace has: its name, and the marks by which it is found and told from a stranger's.
+pub fn metadata(workspace: &Workspace) -> ObjectMeta {
+    let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
+    ObjectMeta {
+        name: Some(name::of_workspace(&name, &uid)),
+        namespace: workspace.namespace(),
+        labels: Some(BTreeMap::from([
+            (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
+            (WORKSPACE_UID_LABEL.to_owned(), uid),
+        ])),
+        annotations: Some(BTreeMap::from([(WORKSPACE_ANNOTATION.to_owned(), name)])),
+        ..ObjectMeta::default()
+    }
+}
+
 /// The reference by which Kubernetes deletes an object with its Workspace.
 pub fn owner(workspace: &Workspace) -> OwnerReference {
     OwnerReference {
@@ -93,7 +109,7 @@ pub fn child<K: Whole>(wanted: K, seen: Option<&K>, failed: Option<Failure>) -> 
 }
 
 /// Whether it asks for what is wanted, can be found, and goes with whom it is to go with alone.
-fn stands<K: Whole>(seen: &K, wanted: &K) -> bool {
+pub fn stands<K: Whole>(seen: &K, wanted: &K) -> bool {
     let has_all = |of: fn(&K) -> &BTreeMap<String, String>| {
         of(wanted).iter().all(|(key, value)| of(seen).get(key) == Some(value))
     };

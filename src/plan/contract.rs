@@ -2,7 +2,6 @@
 //! and one Secret for each Workspace. docs/images.md tells image authors the same. Owns the names in there and what the
 //! Secret holds.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -14,10 +13,7 @@ use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
 use crate::api::workspace::{Protocol, Template};
-use crate::api::{
-    MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_UID_LABEL, USER_ANNOTATION, WORKSPACE_ANNOTATION,
-    WORKSPACE_UID_LABEL, Workspace,
-};
+use crate::api::{SESSION_ANNOTATION, SESSION_UID_LABEL, USER_ANNOTATION, WORKSPACE_ANNOTATION, Workspace};
 use crate::plan::{child, name};
 
 /// Where an instance finds what it is told.
@@ -86,38 +82,34 @@ fn file(protocol: Protocol) -> Option<&'static str> {
     }
 }
 
+/// A Secret that shows nothing of what it holds.
+#[derive(Clone, Default, PartialEq)]
+pub struct Credential(pub Box<Secret>);
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Credential").field(&self.0.metadata.name).finish()
+    }
+}
+
 /// Whether instances of `workspace` need its Secret.
 pub fn needs_secret(workspace: &Workspace) -> bool {
     workspace.spec.template.is_some() && file(workspace.spec.access.protocol).is_some()
 }
 
-/// The Secret of `workspace`, which goes with it; none where its protocol has none. It says the same whenever it is made, so that
-/// one that somebody has deleted comes back as it was.
-pub fn secret(workspace: &Workspace, keys: &Keys) -> Option<Secret> {
-    workspace.spec.template.as_ref()?;
-    let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
-    let file = file(workspace.spec.access.protocol)?;
-    let content = match workspace.spec.access.protocol {
-        Protocol::VNC => keys.vnc_password(&uid),
-        Protocol::SSH => keys.ssh_user_ca.iter().map(|line| format!("{line}\n")).collect(),
-        Protocol::HTTP | Protocol::RDP => keys.proxy_token(&uid),
-    };
-    Some(Secret {
-        metadata: ObjectMeta {
-            name: Some(name::of_workspace(&name, &uid)),
-            namespace: workspace.namespace(),
-            labels: Some(BTreeMap::from([
-                (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
-                (WORKSPACE_UID_LABEL.to_owned(), uid.clone()),
-            ])),
-            annotations: Some(BTreeMap::from([(WORKSPACE_ANNOTATION.to_owned(), name)])),
-            owner_references: Some(vec![child::owner(workspace)]),
-            ..ObjectMeta::default()
-        },
+/// The Secret of `workspace`, which goes with it. It has the files of all protocols: an edit of the Workspace takes none from an
+/// instance that lives. And it says the same whenever it is made, so that one that somebody has deleted comes back as it was.
+pub fn secret(workspace: &Workspace, keys: &Keys) -> Credential {
+    let uid = workspace.uid().unwrap_or_default();
+    let authorities: String = keys.ssh_user_ca.iter().map(|line| format!("{line}\n")).collect();
+    let files =
+        [(VNC_PASSWORD, keys.vnc_password(&uid)), (PROXY_TOKEN, keys.proxy_token(&uid)), (SSH_USER_CA, authorities)];
+    Credential(Box::new(Secret {
+        metadata: ObjectMeta { owner_references: Some(vec![child::owner(workspace)]), ..child::metadata(workspace) },
         type_: Some("Opaque".to_owned()),
-        data: Some(BTreeMap::from([(file.to_owned(), ByteString(content.into_bytes()))])),
+        data: Some(files.map(|(file, content)| (file.to_owned(), ByteString(content.into_bytes()))).into()),
         ..Secret::default()
-    })
+    }))
 }
 
 /// Puts the folder into a PodSpec: into every container, read-only.
@@ -212,8 +204,9 @@ mod tests {
     }
 
     fn content(uid: &str, protocol: &str, byte: u8) -> String {
-        let secret = secret(&workspace(uid, protocol), &keys(byte)).unwrap();
-        String::from_utf8(secret.data.unwrap().into_values().next().unwrap().0).unwrap()
+        let workspace = workspace(uid, protocol);
+        let file = file(workspace.spec.access.protocol).unwrap();
+        String::from_utf8(secret(&workspace, &keys(byte)).0.data.unwrap().remove(file).unwrap().0).unwrap()
     }
 
     #[test]
@@ -226,7 +219,9 @@ mod tests {
         assert!(!content("a", "HTTP", 1).starts_with(&content("a", "VNC", 1)));
         assert_eq!((content("a", "VNC", 1).len(), content("a", "HTTP", 1).len()), (8, 64));
         assert_eq!(content("a", "SSH", 1), "ssh-ed25519 AAAA ca\n");
-        assert_eq!(secret(&workspace("a", "RDP"), &keys(1)), None);
+        assert!(!needs_secret(&workspace("a", "RDP")) && needs_secret(&workspace("a", "SSH")));
+        let shown = format!("{:?}", secret(&workspace("a", "VNC"), &keys(1)));
+        assert!(shown.contains("berth-box") && shown.len() < 60, "{shown}");
         assert!(Keys::new(&[1; 31], Vec::new()).is_none());
         assert!(!format!("{:?}", keys(7)).contains('7'), "the key is not shown");
     }

@@ -29,10 +29,10 @@ impl Deadline {
     }
 }
 
-/// The deadlines of a session that is usable since `ready`, was last used at `last`, and of which these ends were announced
-/// at these times; the nearest first.
-pub fn deadlines(force: &InForce, ready: Instant, last: Instant, announced: &[(Reason, Instant)]) -> Vec<Deadline> {
-    let InForce { rules, idle_not_before, max_duration_not_before } = force;
+/// The deadlines of a session that is usable since `ready`, was last used at `last`, and whose Workspace is
+/// gone since `workspace_gone`; the nearest first.
+pub fn deadlines(force: &InForce, ready: Instant, last: Instant, workspace_gone: Option<Instant>) -> Vec<Deadline> {
+    let InForce { rules, idle_not_before, max_duration_not_before, drain_ends_at } = force;
     let at_least =
         |deadline: Instant, floor: Option<Instant>| ceil_second(floor.map_or(deadline, |floor| floor.max(deadline)));
     let idle = at_least(last + rules.disconnect_after, *idle_not_before);
@@ -41,11 +41,13 @@ pub fn deadlines(force: &InForce, ready: Instant, last: Instant, announced: &[(R
         Deadline { at: idle, warn_from: idle - rules.idle_notice(), reason: Reason::IdleTimeout },
         Deadline { at: longest, warn_from: longest - rules.warn_before, reason: Reason::MaxDuration },
     ];
-    all.extend(announced.iter().map(|(reason, since)| Deadline {
-        at: ceil_second(*since + rules.warn_before),
-        warn_from: *since,
-        reason: *reason,
-    }));
+    if let Some(gone) = workspace_gone {
+        let at = ceil_second(gone + rules.warn_before);
+        all.push(Deadline { at, warn_from: gone, reason: Reason::WorkspaceDeleted });
+    }
+    if let Some(at) = *drain_ends_at {
+        all.push(Deadline { at, warn_from: at - rules.warn_before, reason: Reason::AdministratorEnded });
+    }
     all.sort_by_key(|deadline| deadline.at);
     all
 }

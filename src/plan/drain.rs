@@ -9,9 +9,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
 use crate::api::workspace::Drain;
-use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
+use crate::api::{WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::child::{self, Child, Failure};
-use crate::plan::name;
 
 /// More than a Workspace may have at once. Pods that no scalable controller owns are counted by such a number alone
 /// (Kubernetes, "Arbitrary workloads and arbitrary selectors").
@@ -51,19 +50,9 @@ pub fn budget(workspace: &Workspace) -> Option<PodDisruptionBudget> {
     if workspace.spec.template.is_none() || workspace.spec.drain == Drain::Evict {
         return None;
     }
-    let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
-    let of_workspace = BTreeMap::from([(WORKSPACE_UID_LABEL.to_owned(), uid.clone())]);
-    let mut labels = of_workspace.clone();
-    labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
+    let of_workspace = BTreeMap::from([(WORKSPACE_UID_LABEL.to_owned(), workspace.uid().unwrap_or_default())]);
     Some(PodDisruptionBudget {
-        metadata: ObjectMeta {
-            name: Some(name::of_workspace(&name, &uid)),
-            namespace: workspace.namespace(),
-            labels: Some(labels),
-            annotations: Some(BTreeMap::from([(WORKSPACE_ANNOTATION.to_owned(), name)])),
-            owner_references: Some(vec![child::owner(workspace)]),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { owner_references: Some(vec![child::owner(workspace)]), ..child::metadata(workspace) },
         spec: Some(PodDisruptionBudgetSpec {
             selector: Some(LabelSelector { match_labels: Some(of_workspace), match_expressions: None }),
             min_available: Some(IntOrString::Int(MORE_THAN_ALL)),

@@ -14,12 +14,12 @@ use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
     NetworkPolicySpec,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
 use crate::api::network::{Destination, Network, Pods, Port, Transport};
-use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
+use crate::api::{WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::child::{self, Child, Failure};
 use crate::plan::name;
 
@@ -102,23 +102,15 @@ pub fn is_metadata(address: IpAddr) -> bool {
 /// When what the Workspace says is no network: the definition refuses that, but not of what was stored before it did.
 pub fn policy(workspace: &Workspace, neighbourhood: &Neighbourhood) -> Option<Result<NetworkPolicy, String>> {
     workspace.spec.template.as_ref()?;
-    let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
-    let spec = |egress| NetworkPolicySpec {
+    let uid = workspace.uid().unwrap_or_default();
+    let spec = |egress: Vec<NetworkPolicyEgressRule>| NetworkPolicySpec {
         pod_selector: Some(selector([(WORKSPACE_UID_LABEL.to_owned(), uid.clone())].into())),
         policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
-        ingress: Some(ingress(neighbourhood)),
-        egress: Some(egress),
+        // The API server leaves out a list that is empty; the types of policy say that nothing is let through then.
+        ingress: Some(ingress(neighbourhood)).filter(|rules| !rules.is_empty()),
+        egress: Some(egress).filter(|rules| !rules.is_empty()),
     };
-    let metadata = ObjectMeta {
-        name: Some(name::of_workspace(&name, &uid)),
-        namespace: workspace.namespace(),
-        labels: Some(BTreeMap::from([
-            (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
-            (WORKSPACE_UID_LABEL.to_owned(), uid.clone()),
-        ])),
-        annotations: Some(BTreeMap::from([(WORKSPACE_ANNOTATION.to_owned(), name)])),
-        ..ObjectMeta::default()
-    };
+    let metadata = child::metadata(workspace);
     let network = workspace.spec.network.clone().unwrap_or_default();
     Some(egress(&network, neighbourhood).map(|egress| NetworkPolicy { metadata, spec: Some(spec(egress)) }))
 }
@@ -147,8 +139,11 @@ fn egress(network: &Network, neighbourhood: &Neighbourhood) -> Result<Vec<Networ
     }
     if network.public {
         let internal = ranges::internal(&neighbourhood.internal);
-        let to = ranges::everything().map(|all| block(all, &internal)).to_vec();
-        rules.push(NetworkPolicyEgressRule { to: Some(to), ports: None });
+        // Where all of a family is private, nothing of it is public; an empty list would be everything.
+        let families =
+            ranges::everything().into_iter().filter(|all| !internal.iter().any(|network| network.contains(all)));
+        let to: Vec<_> = families.map(|all| block(all, &internal)).collect();
+        rules.extend((!to.is_empty()).then_some(NetworkPolicyEgressRule { to: Some(to), ports: None }));
     }
     let metadata = ranges::metadata();
     for (index, destination) in network.allow.iter().enumerate() {

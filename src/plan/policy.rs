@@ -165,6 +165,8 @@ pub struct InForce {
     pub idle_not_before: Option<Instant>,
     /// No end by maximum duration before this instant.
     pub max_duration_not_before: Option<Instant>,
+    /// When a drain of the node ends the session, once that was announced: an announcement gives its whole notice.
+    pub drain_ends_at: Option<Instant>,
 }
 
 impl InForce {
@@ -180,7 +182,7 @@ impl InForce {
         now: Instant,
     ) -> Self {
         let Some(before) = before else {
-            return Self { rules, idle_not_before: None, max_duration_not_before: None };
+            return Self { rules, idle_not_before: None, max_duration_not_before: None, drain_ends_at: None };
         };
         let rules = Rules {
             start_timeout: rules.start_timeout.max(before.rules.start_timeout),
@@ -210,13 +212,21 @@ impl InForce {
                 before.max_duration_not_before,
                 rules.warn_before,
             ),
+            drain_ends_at: before.drain_ends_at,
             rules,
         }
     }
 
+    /// With the end that a drain of the node brings, announced at `now` unless it was before, or taken back.
+    #[must_use]
+    pub fn with_drain(self, ends: bool, now: Instant) -> Self {
+        let at = self.drain_ends_at.unwrap_or_else(|| ceil_second(now + self.rules.warn_before));
+        Self { drain_ends_at: ends.then_some(at), ..self }
+    }
+
     /// The rules as a session's status holds them.
     pub fn to_wire(&self) -> PolicyInForce {
-        let Self { rules, idle_not_before, max_duration_not_before } = self;
+        let Self { rules, idle_not_before, max_duration_not_before, drain_ends_at } = self;
         PolicyInForce {
             name: rules.name.clone(),
             idle_after: rules.idle_after.into(),
@@ -231,6 +241,7 @@ impl InForce {
             keep_for: rules.keep_for.into(),
             idle_not_before: *idle_not_before,
             max_duration_not_before: *max_duration_not_before,
+            drain_ends_at: *drain_ends_at,
         }
     }
 
@@ -257,6 +268,7 @@ impl InForce {
             },
             idle_not_before: wire.idle_not_before,
             max_duration_not_before: wire.max_duration_not_before,
+            drain_ends_at: wire.drain_ends_at,
         })
     }
 }
@@ -307,7 +319,12 @@ mod tests {
 
     #[test]
     fn tightening_never_ends_a_session_without_its_notice() {
-        let old = InForce { rules: Rules::built_in(), idle_not_before: None, max_duration_not_before: None };
+        let old = InForce {
+            rules: Rules::built_in(),
+            idle_not_before: None,
+            max_duration_not_before: None,
+            drain_ends_at: None,
+        };
         let tight = Rules {
             disconnect_after: seconds(30),
             warn_after: seconds(20),
@@ -326,7 +343,12 @@ mod tests {
 
     #[test]
     fn tightening_does_not_lengthen_a_deadline_that_was_near() {
-        let old = InForce { rules: Rules::built_in(), idle_not_before: None, max_duration_not_before: None };
+        let old = InForce {
+            rules: Rules::built_in(),
+            idle_not_before: None,
+            max_duration_not_before: None,
+            drain_ends_at: None,
+        };
         let tight = Rules { max_duration: TimeDelta::hours(1), ..Rules::built_in() };
         let near_end = at(8 * 3600 - 60);
         let new = InForce::succeed(Some(&old), tight, Some(at(0)), Some(near_end), near_end);
@@ -384,7 +406,7 @@ mod tests {
             let rules = Rules::of("p", &policy(None, None, Some(disconnect)));
             prop_assert!(rules.is_ok());
             if let Ok(rules) = rules {
-                let before = InForce { rules: rules.with_wish(wish.map(seconds)), idle_not_before: None, max_duration_not_before: Some(at(7)) };
+                let before = InForce { rules: rules.with_wish(wish.map(seconds)), idle_not_before: None, max_duration_not_before: Some(at(7)), drain_ends_at: None };
                 let wire = before.to_wire();
                 let after = InForce::from_wire(&wire).map(|after| after.to_wire());
                 prop_assert_eq!(after, Ok(wire));
@@ -393,7 +415,7 @@ mod tests {
 
         #[test]
         fn no_edit_brings_a_deadline_nearer_than_its_notice(old in 60i64..100_000, new in 60i64..100_000, used in 0i64..50_000) {
-            let before = InForce { rules: Rules { max_duration: seconds(old), ..Rules::built_in() }, idle_not_before: None, max_duration_not_before: None };
+            let before = InForce { rules: Rules { max_duration: seconds(old), ..Rules::built_in() }, idle_not_before: None, max_duration_not_before: None, drain_ends_at: None };
             let rules = Rules { max_duration: seconds(new), warn_before: seconds(30), ..Rules::built_in() };
             let now = at(used);
             let after = InForce::succeed(Some(&before), rules, Some(at(0)), Some(now), now);

@@ -11,7 +11,7 @@ mod tests;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::Value;
 
@@ -19,9 +19,10 @@ use crate::api::condition::{self, Type};
 use crate::api::session::{Phase, WhenFull};
 use crate::api::time::{Instant, from_wire};
 use crate::api::workspace::Drain;
-use crate::api::{Reason, Session, SessionStatus, Workspace};
+use crate::api::{Session, SessionStatus, Workspace};
 use crate::plan::activity::{self, Seen};
 use crate::plan::admission::{self, Blocker, Candidate, Rival};
+use crate::plan::contract::Credential;
 use crate::plan::deadline::{self, Deadline};
 use crate::plan::hardening::Hardening;
 use crate::plan::instance::{self, Health};
@@ -59,9 +60,21 @@ pub struct World {
     /// How the wall around the instances of the Workspace stands.
     pub fence: Fence,
     /// The Secret that the instance needs, or why it cannot be made; nothing where it needs none.
-    pub secret: Option<Result<Box<Secret>, String>>,
-    /// Why the node of the instance is being drained, if it is known to be.
-    pub draining: Option<String>,
+    pub secret: Option<Result<Credential, String>>,
+    /// Whether the node of the instance is being drained.
+    pub draining: Draining,
+}
+
+/// Whether a node is being drained.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Draining {
+    /// Nobody has said yet: what was told of it holds.
+    #[default]
+    Unknown,
+    /// It is not.
+    No,
+    /// It is, for this reason.
+    Yes(String),
 }
 
 /// What became of the last attempt to make or reach the instance.
@@ -91,7 +104,7 @@ pub enum Step {
     /// Make a retained claim unless it is there.
     EnsureClaim(Box<Value>),
     /// Make the Secret of the Workspace, and see to it that it says this.
-    EnsureSecret(Box<Secret>),
+    EnsureSecret(Credential),
     /// Make the pod unless it is there.
     EnsurePod(Box<Value>),
     /// Give the pod back the labels and owner that somebody took.
@@ -133,10 +146,6 @@ struct View {
     policy_trouble: Option<Blocker>,
     /// Since when the Workspace is gone that this session was launched from.
     workspace_gone: Option<Instant>,
-    /// Since when the node of the instance is being drained.
-    draining: Option<Instant>,
-    /// Ends that were announced, by their reason, and when: they come after the policy's notice.
-    announced: Vec<(Reason, Instant)>,
     /// Until when the time of creation lies further in the future than clocks may differ.
     created_ahead_until: Option<Instant>,
     /// The last activity.
@@ -189,32 +198,19 @@ impl View {
             Some(rules) => Some(InForce::succeed(held.as_ref(), rules, before.ready_at, seen.last, now)),
             None => held,
         };
-        let workspace_gone = workspace_gone(world, &before, now);
-        let since = |type_| condition::find(&before.conditions, type_).map_or(now, |it| it.last_transition_time);
-        let draining = world.draining.as_ref().map(|_| since(Type::NodeDraining));
         let ends_drained = world.workspace.as_ref().is_some_and(|workspace| workspace.spec.drain == Drain::End);
-        let drained = draining.filter(|_| ends_drained).map(|since| (Reason::AdministratorEnded, since));
-        let announced: Vec<_> =
-            workspace_gone.map(|gone| (Reason::WorkspaceDeleted, gone)).into_iter().chain(drained).collect();
+        let force = match &world.draining {
+            Draining::Unknown => force,
+            known => force.map(|force| force.with_drain(ends_drained && matches!(known, Draining::Yes(_)), now)),
+        };
+        let workspace_gone = workspace_gone(world, &before, now);
         let deadlines = match (&force, before.ready_at, seen.last) {
-            (Some(force), Some(ready), Some(last)) => deadline::deadlines(force, ready, last, &announced),
+            (Some(force), Some(ready), Some(last)) => deadline::deadlines(force, ready, last, workspace_gone),
             _ => Vec::new(),
         };
         let instance = world.pods.first().map(|pod| (Arc::clone(pod), instance::health(pod)));
         let created_ahead_until = created(&world.session).map(|created| created - activity::MAX_SKEW);
-        Self {
-            before,
-            phase,
-            force,
-            policy_trouble,
-            workspace_gone,
-            draining,
-            announced,
-            created_ahead_until,
-            seen,
-            deadlines,
-            instance,
-        }
+        Self { before, phase, force, policy_trouble, workspace_gone, created_ahead_until, seen, deadlines, instance }
     }
 
     /// How long the session may wait for a slot; one whose rules are not known waits by the built-in ones.
@@ -397,7 +393,7 @@ fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
     if view.instance.is_none() && retry.is_none() && blocker.is_none() {
         steps.extend(world.workspace.as_deref().map(|workspace| provision(world, workspace)).unwrap_or_default());
     }
-    let doubt = doubt(world, view, now);
+    let doubt = doubt(world, view, now).filter(|_| retry.is_none());
     steps.extend(doubt.filter(|at| *at <= now).and_then(|_| Some(Step::EnsureSecret(world.secret.clone()?.ok()?))));
     steps.extend(restamp(world));
     let again = doubt.map(|at| if at <= now { now + SECRET_DOUBT } else { at });

@@ -14,6 +14,7 @@ use crate::api::time::{Instant, floor_second, from_wire};
 use crate::api::workspace::{ReclaimPolicy, WorkspacePhase};
 use crate::api::{Reason, TRACKING_KEYS, Workspace, WorkspaceStatus};
 use crate::plan::child::Child;
+use crate::plan::contract::Credential;
 use crate::plan::hardening::Hardening;
 use crate::plan::network::Fence;
 use crate::plan::policy::PolicySource;
@@ -40,6 +41,8 @@ pub struct World {
     pub fence: Fence,
     /// How the budget that protects them from evictions stands.
     pub budget: Child<PodDisruptionBudget>,
+    /// The Secret of its instances, where this process has not made it.
+    pub secret: Option<Credential>,
 }
 
 /// How the last session of a Workspace ended.
@@ -85,6 +88,8 @@ pub enum Step {
     EnsureNetworkPolicy(Box<NetworkPolicy>),
     /// The same of the PodDisruptionBudget.
     EnsureBudget(Box<PodDisruptionBudget>),
+    /// Make the Secret of its instances, and see to it that it says this.
+    EnsureSecret(Credential),
     /// Delete the PodDisruptionBudget, if it still has this uid.
     DeleteBudget {
         /// Its name.
@@ -131,6 +136,8 @@ pub fn decide(world: &World, now: Instant) -> Plan<Step> {
     if let Child::Unwanted { name, uid } = &world.budget {
         steps.push(Step::DeleteBudget { name: name.clone(), uid: uid.clone() });
     }
+    // Those who are in an instance are to have the credentials of today.
+    steps.extend(world.secret.clone().filter(|_| world.holding > 0).map(Step::EnsureSecret));
     let mut wake = policy_again.into_iter().chain(budget_again).min();
     if let (Some(at), Some(template)) = (verdict.ask_at(), &workspace.spec.template) {
         if at > now {
@@ -148,11 +155,11 @@ pub fn decide(world: &World, now: Instant) -> Plan<Step> {
     Plan { steps, notes, wake }
 }
 
-/// An event when the policy stood for this very spec, and somebody has changed or deleted it.
+/// An event when the policy stood for this very spec, and does not any more: by somebody's hand, or by other settings.
 fn drift(world: &World, policy: &NetworkPolicy) -> Vec<Note> {
     let stood = applied(world).is_some_and(|applied| applied.status == Status::True);
-    let what = if policy.metadata.resource_version.is_some() { "was changed" } else { "was deleted" };
-    let message = format!("NetworkPolicy {} {what} by somebody, and is put back", policy.name_any());
+    let what = if policy.metadata.resource_version.is_some() { "did not stand as it should" } else { "was gone" };
+    let message = format!("NetworkPolicy {} {what}, and was put back", policy.name_any());
     let note = Note { severity: Severity::Warning, reason: "NetworkPolicyRestored".to_owned(), message };
     stood.then_some(note).into_iter().collect()
 }

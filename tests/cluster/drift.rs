@@ -65,6 +65,22 @@ async fn a_pod_whose_owner_was_taken_gets_it_back() {
 }
 
 #[tokio::test]
+async fn a_pod_whose_owner_was_taken_and_whose_session_is_gone_is_collected() {
+    let (scene, _, pod) = in_use("orphan").await;
+    let node = scene.get::<Pod>(&pod).await;
+    // In one go: before the operator gives the owner back, the Session is let go of by somebody else.
+    let mut wanted = json!({ "metadata": { "name": pod, "labels": node.labels(), "annotations": node.annotations() } });
+    scene.disconnect("mine").await;
+    scene.ended("mine", Phase::Disconnected, Reason::UserDisconnected).await;
+    scene.no_pods().await;
+    scene.delete::<Session>("mine").await;
+    scene.gone::<Session>("mine").await;
+    wanted["spec"] = strangers_pod(json!({}));
+    scene.create::<Pod>(wanted).await;
+    scene.no_pods().await;
+}
+
+#[tokio::test]
 async fn a_pod_whose_annotations_were_taken_gets_them_back() {
     pod_is_put_right("annotations", json!({ "annotations": null })).await;
 }

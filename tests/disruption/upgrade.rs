@@ -27,7 +27,13 @@ impl FirstChart {
             let named = format!("  name: {kind}.berth.dev\n");
             assert!(first.contains(&named), "{kind}");
             let kept = format!("{named}  annotations:\n    helm.sh/resource-policy: keep\n");
-            let template = first.replacen(&named, &kept, 1);
+            // The operator here is today's, and says what those of the beginning did not.
+            let mut template = first.replacen(&named, &kept, 1);
+            for line in first.lines().filter(|line| line.trim() == "- TemplateValid").take(1) {
+                let today = ["NetworkPolicyApplied", "Unprotected", "NodeDraining"];
+                let added: String = today.iter().map(|type_| line.replace("TemplateValid", type_) + "\n").collect();
+                template = template.replace(&format!("{line}\n"), &format!("{line}\n{added}"));
+            }
             std::fs::write(chart.0.join(format!("templates/crd-{kind}.yaml")), template).unwrap();
         }
         chart

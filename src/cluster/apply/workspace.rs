@@ -14,12 +14,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{delete, manager, post, to_value, with_uid};
-use crate::api::{OPERATOR_MANAGER, Workspace};
+use crate::api::{OPERATOR_MANAGER, WORKSPACE_UID_LABEL, Workspace};
 use crate::cluster::Cluster;
 use crate::cluster::cache::Cache;
-use crate::cluster::error::{CallError, bounded};
+use crate::cluster::error::{CallError, bounded, optional};
 use crate::cluster::slim::Slim;
-use crate::plan::child::{Whole, in_place_of};
+use crate::plan::child::{Whole, in_place_of, stands};
 use crate::plan::network::leftover;
 use crate::plan::workspace::{self, Trial};
 
@@ -43,6 +43,7 @@ pub async fn steps(cluster: &Cluster, workspace: &Workspace, steps: Vec<workspac
             workspace::Step::EnsureBudget(budget) => {
                 ensure_child(cluster, workspace, *budget, &cluster.stores.budgets).await?;
             }
+            workspace::Step::EnsureSecret(secret) => ensure_secret(cluster, &namespace, &secret.0).await?,
             workspace::Step::DeleteBudget { name, uid } => {
                 let budgets: Api<PodDisruptionBudget> = Api::namespaced(cluster.client.clone(), &namespace);
                 delete(cluster, &budgets, &name, &with_uid(&uid)).await?;
@@ -87,18 +88,25 @@ where
         Cow::Borrowed(kind) => kind,
         Cow::Owned(_) => "",
     };
-    let outcome = match put(cluster, &workspace.namespace().unwrap_or_default(), child).await {
-        Ok(stands) => {
-            cache.own(stands);
-            Ok(())
+    let (uid, generation) = (workspace.uid().unwrap_or_default(), workspace.metadata.generation);
+    let why = match put(cluster, &workspace.namespace().unwrap_or_default(), child.clone()).await {
+        Ok(made) => {
+            let as_asked = made.meta().deletion_timestamp.is_some() || stands(&made, &child);
+            cache.own(made);
+            if as_asked {
+                cluster.memory.made_child(&uid, kind);
+                return Ok(());
+            }
+            format!("the {kind} does not stand as it was asked for: somebody, as a webhook, changes it")
         }
         // It has changed, or gone: what it is now is on its way.
         Err(error) if error.is_conflict() || error.is_not_found() => return Err(error),
-        Err(error @ CallError::Api(kube::Error::Api(_))) => Err(error.words()),
+        Err(error @ CallError::Api(kube::Error::Api(_))) => error.words(),
         Err(error) => return Err(error),
     };
-    cluster.memory.attempted_child(&workspace.uid().unwrap_or_default(), kind, outcome, cluster.clock.now());
-    Ok(())
+    cluster.memory.failed_at_child(&uid, kind, generation, why, cluster.clock.now());
+    // That is a new observation: the planner decides on it.
+    Err(CallError::Attempt)
 }
 
 async fn put<K>(cluster: &Cluster, namespace: &str, wanted: K) -> Result<K, CallError>
@@ -116,7 +124,8 @@ where
     match bounded(api.create(&params, &wanted)).await {
         // Made before, and not seen yet or not to be found by its labels.
         Err(error) if error.is_conflict() => {
-            let stands = bounded(api.get(&name)).await.map_err(CallError::of_a_look)?;
+            let gone = || CallError::NotSeen(format!("{} {name} was there, and is not", K::kind(&())));
+            let stands = optional(api.get(&name)).await.map_err(CallError::of_a_look)?.ok_or_else(gone)?;
             if stands.meta().deletion_timestamp.is_some() {
                 return Ok(stands);
             }
@@ -159,6 +168,33 @@ async fn try_template(
     }
     cluster.memory.tried(&uid, generation, Trial::Accepted);
     Ok(())
+}
+
+/// Makes the Secret of a Workspace, or writes over what stands under its name. It is not read: the operator has no right to.
+///
+/// # Errors
+/// When the API server does not do it. That it refuses the Secret for what stands there, as an immutable one, says nothing
+/// about the instance.
+pub(super) async fn ensure_secret(cluster: &Cluster, namespace: &str, secret: &Secret) -> Result<(), CallError> {
+    let api: Api<Secret> = Api::namespaced(cluster.client.clone(), namespace);
+    let params = PostParams { field_manager: Some(OPERATOR_MANAGER.to_owned()), ..PostParams::default() };
+    cluster.leadership.check()?;
+    let outcome = match bounded(api.create(&params, secret)).await {
+        Err(error) if error.is_conflict() => {
+            cluster.leadership.check()?;
+            bounded(api.replace(&secret.name_any(), &params, secret)).await.map(drop)
+        }
+        made => made.map(drop),
+    };
+    match outcome {
+        Err(error) if error.is_refusal() => Err(CallError::NotOurs(error.words())),
+        Err(error) => Err(error),
+        Ok(()) => {
+            let uid = secret.labels().get(WORKSPACE_UID_LABEL).cloned().unwrap_or_default();
+            cluster.memory.made_secret(&uid);
+            Ok(())
+        }
+    }
 }
 
 /// Makes the operator's own Secret unless it stands; what stands then.

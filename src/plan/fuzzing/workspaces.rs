@@ -12,6 +12,7 @@ use crate::api::time::Instant;
 use crate::api::workspace::{ReclaimPolicy, WorkspacePhase};
 use crate::api::{Reason, WorkspaceStatus};
 use crate::plan::child::Child;
+use crate::plan::contract::Credential;
 use crate::plan::template;
 use crate::plan::workspace::{LastEnd, Step, Trial, World, decide};
 
@@ -36,6 +37,7 @@ fn life(bytes: &mut Unstructured<'_>) -> Result<()> {
         hardening: Arc::default(),
         fence: worlds::child(bytes, now)?,
         budget: worlds::child(bytes, now)?,
+        secret: bytes.ratio(1u8, 8u8)?.then(Credential::default),
     };
     if bytes.ratio(1u8, 8u8)? {
         // More than a status can say.
@@ -104,6 +106,11 @@ fn rests(world: &mut World, now: Instant) -> bool {
                 Step::EnsureBudget(_) => {
                     assert!(matches!(world.budget, Child::Wanting { .. }), "{:?}", world.budget);
                     world.budget = Child::Stands;
+                    quiet = false;
+                }
+                Step::EnsureSecret(_) => {
+                    assert!(world.holding > 0 && world.secret.is_some());
+                    world.secret = None;
                     quiet = false;
                 }
                 Step::DeleteBudget { .. } => {

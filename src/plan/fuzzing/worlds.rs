@@ -13,15 +13,16 @@ use crate::api::time::Instant;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SESSION_FINALIZER, SESSION_UID_LABEL, Session, Workspace};
 use crate::plan::admission::Rival;
 use crate::plan::child::Child;
+use crate::plan::contract::Credential;
 use crate::plan::hardening::Hardening;
 use crate::plan::policy::PolicySource;
-use crate::plan::session::{Attempt, World};
+use crate::plan::session::{Attempt, Draining, World};
 
 const DURATIONS: [&str; 10] = ["10s", "1s", "2s", "1m", "90s", "10m", "1h", "8h", "8760h", "60m"];
 const PHASES: [&str; 7] = ["Pending", "Starting", "Active", "Idle", "Disconnected", "Terminated", "Failed"];
 const REASONS: [&str; 6] =
     ["UserDisconnected", "IdleTimeout", "MaxDuration", "InstanceLost", "WorkspaceDeleted", "SessionDeleted"];
-const CONDITIONS: [&str; 9] = [
+const CONDITIONS: [&str; 10] = [
     "Admitted",
     "Ready",
     "Reconciling",
@@ -30,6 +31,7 @@ const CONDITIONS: [&str; 9] = [
     "LongRunning",
     "PolicyMissing",
     "WorkspaceMissing",
+    "NodeDraining",
     "ClockSkew",
 ];
 const WORDS: [&str; 6] = ["SlotGranted", "NoSlot", "VolumesInUse", "ActivityInFuture", "", "Żółć … 非常に長い"];
@@ -96,10 +98,14 @@ pub fn world(bytes: &mut Unstructured<'_>, now: Instant) -> Result<World> {
         fence: child(bytes, now)?,
         secret: match bytes.int_in_range(0u8..=7)? {
             0 => Some(Err("it cannot be read".to_owned())),
-            1 => Some(Ok(Box::default())),
+            1 => Some(Ok(Credential::default())),
             _ => None,
         },
-        draining: bytes.ratio(1u8, 16u8)?.then(|| "it was cordoned".to_owned()),
+        draining: match bytes.int_in_range(0u8..=15)? {
+            0 => Draining::Yes("it was cordoned".to_owned()),
+            1 => Draining::Unknown,
+            _ => Draining::No,
+        },
     })
 }
 
@@ -226,7 +232,7 @@ fn in_force(bytes: &mut Unstructured<'_>, now: Instant) -> Result<Value> {
         // Written by hand, or by an older version, it may be none.
         rules[field] = json!(if bytes.ratio(1u8, 64u8)? { "30d" } else { duration(bytes)? });
     }
-    for field in ["idleNotBefore", "maxDurationNotBefore"] {
+    for field in ["idleNotBefore", "maxDurationNotBefore", "drainEndsAt"] {
         if bytes.ratio(1u8, 4u8)? {
             rules[field] = json!(instant(bytes, now)?);
         }

@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// Networks of IPv4 that are private, special, or of somebody's metadata service.
-const INTERNAL_V4: [&str; 13] = [
+const INTERNAL_V4: [&str; 17] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -15,8 +15,12 @@ const INTERNAL_V4: [&str; 13] = [
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
     "192.168.0.0/16",
     "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
     "224.0.0.0/4",
     "240.0.0.0/4",
     "255.255.255.255/32",
@@ -24,8 +28,20 @@ const INTERNAL_V4: [&str; 13] = [
 
 /// The same of IPv6. Tunnels are among them whole: what they lead to cannot be told. Mapped addresses (RFC 4291) are those of
 /// IPv4, and no API server takes them in a policy.
-const INTERNAL_V6: [&str; 9] =
-    ["::/96", "64:ff9b:1::/48", "100::/64", "2001::/32", "2002::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"];
+const INTERNAL_V6: [&str; 12] = [
+    "::/96",
+    "64:ff9b:1::/48",
+    "100::/64",
+    "2001::/23",
+    "2001:db8::/32",
+    "2002::/16",
+    "3fff::/20",
+    "5f00::/16",
+    "fc00::/7",
+    "fe80::/10",
+    "fec0::/10",
+    "ff00::/8",
+];
 
 /// The addresses by which a translator reaches IPv4 (NAT64, RFC 6052).
 const TRANSLATED: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
@@ -108,9 +124,10 @@ mod tests {
         for (address, expected) in [
             ("64:ff9b::10.1.2.3", true),
             ("64:ff9b::169.254.169.254", true),
-            ("64:ff9b::192.0.2.1", false),
+            ("64:ff9b::192.0.2.1", true),
             ("64:ff9b::8.8.8.8", false),
-            ("2001:db8::1", false),
+            ("2001:db8::1", true),
+            ("2001:200::1", false),
             ("2606:4700::1", false),
             ("2001:0:1::1", true),
             ("2002:a00:1::1", true),

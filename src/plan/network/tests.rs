@@ -99,8 +99,8 @@ fn an_instance_gets_out_to_names_and_to_public_addresses_and_no_further() {
         (&at("64:ff9b::a9fe:a9fe"), ("TCP", 80), false, false),
         (&at("10.96.0.1"), ("TCP", 443), false, false),
         (&at("192.168.1.1"), ("TCP", 22), false, false),
-        (&at("198.51.100.7"), ("TCP", 443), true, false),
-        (&at("2001:db8::7"), ("UDP", 443), true, false),
+        (&at("9.9.9.9"), ("TCP", 443), true, false),
+        (&at("2620:fe::fe"), ("UDP", 443), true, false),
     ] {
         assert_eq!(goes_out(&json!(null), other, to), by_default, "{other:?} {to:?}");
         assert_eq!(goes_out(&json!({ "public": false }), other, to), shut, "{other:?} {to:?}, shut");
@@ -127,7 +127,7 @@ fn a_workspace_opens_what_it_names_and_nothing_beside() {
         (within("shared", "db"), ("TCP", 5432), false),
         (within("shared", "registry"), ("TCP", 5000), true),
         (within("shared", "registry"), ("TCP", 5001), false),
-        (at("198.51.100.7"), ("TCP", 443), false),
+        (at("9.9.9.9"), ("TCP", 443), false),
     ] {
         assert_eq!(goes_out(&network, &other, to), expected, "{other:?} {to:?}");
     }
@@ -156,7 +156,7 @@ fn an_installation_says_who_comes_in_and_what_is_private_here() {
     };
     let here = Neighbourhood {
         gateways: vec![proxy],
-        internal: vec!["198.51.100.0/24".parse().unwrap()],
+        internal: vec!["9.9.9.0/24".parse().unwrap()],
         ..Neighbourhood::default()
     };
     let policies = [policy(&workspace(&json!(null)), &here).unwrap().unwrap()];
@@ -165,8 +165,38 @@ fn an_installation_says_who_comes_in_and_what_is_private_here() {
     assert!(ask(Direction::In, &Party { pod: Some(pod("edge", json!({ "app": "proxy" }))), ..at("10.1.1.1") }));
     let gateway = pod("berth-system", json!({ "app.kubernetes.io/name": "berth-gateway" }));
     assert!(!ask(Direction::In, &Party { pod: Some(gateway), ..at("10.1.1.1") }));
-    assert!(!ask(Direction::Out, &at("198.51.100.7")));
-    assert!(ask(Direction::Out, &at("198.51.101.7")));
+    assert!(!ask(Direction::Out, &at("9.9.9.9")));
+    assert!(ask(Direction::Out, &at("9.9.8.9")));
+}
+
+#[test]
+fn where_everything_is_private_nothing_is_public() {
+    for (internal, v4, v6) in [
+        (vec!["0.0.0.0/0"], false, true),
+        (vec!["0.0.0.0/1", "128.0.0.0/1"], false, true),
+        (vec!["::/0"], true, false),
+        (vec!["0.0.0.0/0", "::/0"], false, false),
+    ] {
+        let here = Neighbourhood {
+            internal: internal.iter().map(|text| text.parse().unwrap()).collect(),
+            ..Neighbourhood::default()
+        };
+        let policies = [policy(&workspace(&json!(null)), &here).unwrap().unwrap()];
+        let goes = |to: &str| allows(&policies, &instance(), Direction::Out, &at(to), ("TCP", 443), Reading::Widest);
+        assert_eq!((goes("9.9.9.9"), goes("2620:fe::fe")), (v4, v6), "{internal:?}");
+        assert!(!goes("10.0.0.1") && !goes("169.254.169.254") && !goes("fd00::1"), "{internal:?}");
+    }
+}
+
+#[test]
+fn a_wall_of_which_nothing_is_let_through_has_no_empty_list() {
+    let closed = Neighbourhood { gateways: Vec::new(), dns: Vec::new(), internal: Vec::new() };
+    let wall = policy(&workspace(&json!({ "public": false })), &closed).unwrap().unwrap();
+    let spec = wall.spec.clone().unwrap();
+    assert_eq!((spec.ingress, spec.egress), (None, None), "the API server leaves out what is empty");
+    for direction in [Direction::In, Direction::Out] {
+        assert!(!allows(&[wall.clone()], &instance(), direction, &at("9.9.9.9"), ("TCP", 80), Reading::Widest));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use kube::ResourceExt;
 
-use super::{Attempt, View, World, created, is_usable};
+use super::{Attempt, Draining, View, World, created, is_usable};
 use crate::api::duration::write;
 use crate::api::session::{DesiredState, Phase};
 use crate::api::time::{Instant, display};
@@ -84,7 +84,11 @@ fn due(world: &World, view: &View, now: Instant) -> Option<(Event, String)> {
 
 fn drained(world: &World, view: &View) -> String {
     let node = view.before.instance.as_ref().and_then(|instance| instance.node.as_deref()).unwrap_or("its node");
-    format!("node {node} is being drained: {}", world.draining.as_deref().unwrap_or("nobody says why"))
+    let why = match &world.draining {
+        Draining::Yes(why) => why,
+        Draining::No | Draining::Unknown => "so it was announced",
+    };
+    format!("node {node} is being drained: {why}")
 }
 
 /// The loss of the instance: its pod says so, or the API server said that it is gone.

@@ -3,12 +3,12 @@
 
 use kube::ResourceExt;
 
-use super::{Attempt, View, World, created};
+use super::{Attempt, Draining, View, World, created};
 use crate::api::condition::{self, Claim, Status, Type, merge};
 use crate::api::session::{Phase, WorkspaceSummary};
 use crate::api::time::{Instant, display, floor_second};
 use crate::api::workspace::url_at;
-use crate::api::{Session, SessionStatus, Workspace};
+use crate::api::{Session, SessionStatus, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::activity;
 use crate::plan::admission::Blocker;
 use crate::plan::deadline::{self, Deadline};
@@ -130,14 +130,12 @@ pub(super) fn became_usable(world: &World, view: &View, phase: Phase, now: Insta
         force: view.force.clone(),
         policy_trouble: view.policy_trouble.clone(),
         workspace_gone: view.workspace_gone,
-        draining: view.draining,
-        announced: view.announced.clone(),
         created_ahead_until: view.created_ahead_until,
         seen: crate::plan::activity::Seen { last: Some(ready), ..view.seen },
         deadlines: view
             .force
             .as_ref()
-            .map(|force| deadline::deadlines(force, ready, ready, &view.announced))
+            .map(|force| deadline::deadlines(force, ready, ready, view.workspace_gone))
             .unwrap_or_default(),
         instance: view.instance.clone(),
     };
@@ -197,7 +195,7 @@ pub(super) fn next_look(view: &View, status: &SessionStatus, now: Instant) -> Op
     let ready = status.ready_at?;
     let rules = &view.force.as_ref()?.rules;
     let last = view.seen.last.unwrap_or(ready);
-    let deadlines = deadline::deadlines(view.force.as_ref()?, ready, last, &view.announced);
+    let deadlines = deadline::deadlines(view.force.as_ref()?, ready, last, view.workspace_gone);
     let warnings = deadlines.iter().flat_map(|deadline| [deadline.warn_from, deadline.at]);
     let marks = [
         Some(last + rules.idle_after),
@@ -232,14 +230,7 @@ fn usable_claims(world: &World, view: &View, warned: Option<&Deadline>, now: Ins
         let name = &world.session.spec.workspace_ref.name;
         claims.push(Claim::holds(Type::WorkspaceMissing, "WorkspaceDeleted", format!("Workspace {name} was deleted")));
     }
-    if let Some(why) = &world.draining {
-        let instance = view.before.instance.as_ref().and_then(|instance| instance.node.as_deref());
-        let node = instance.unwrap_or_default();
-        let message = format!(
-            "node {node} is being drained, {why}: save your work; a session that is launched anew gets another node"
-        );
-        claims.push(Claim::holds(Type::NodeDraining, "NodeDraining", message));
-    }
+    claims.extend(draining(world, view));
     if view.seen.skewed_until.is_some() {
         let message = "an activity was reported for a time in the future and counts once, from now";
         claims.push(Claim::holds(Type::ClockSkew, activity::AHEAD, message));
@@ -248,6 +239,25 @@ fn usable_claims(world: &World, view: &View, warned: Option<&Deadline>, now: Ins
         claims.push(Claim::holds(Type::ClockSkew, "CreatedInFuture", message));
     }
     claims
+}
+
+/// That the node is being drained; before anybody has said, what was told of it.
+fn draining(world: &World, view: &View) -> Option<Claim> {
+    let told = condition::find(&view.before.conditions, Type::NodeDraining);
+    match &world.draining {
+        Draining::No => None,
+        Draining::Unknown => {
+            let told = told.filter(|told| told.status == Status::True)?;
+            Some(Claim::holds(Type::NodeDraining, &told.reason, &told.message))
+        }
+        Draining::Yes(why) => {
+            let node = view.before.instance.as_ref().and_then(|instance| instance.node.as_deref()).unwrap_or_default();
+            let message = format!(
+                "node {node} is being drained, {why}: save your work; a session that is launched anew gets another node"
+            );
+            Some(Claim::holds(Type::NodeDraining, "NodeDraining", message))
+        }
+    }
 }
 
 /// `Ready`, and `Reconciling` while it is being repaired. An endpoint was reached once; nothing observes it since.
@@ -297,6 +307,14 @@ fn usable_notes(before: &SessionStatus, claims: &[Claim]) -> Vec<Note> {
     claims.iter().filter(began).map(announce).collect()
 }
 
+/// The Workspace that the session was launched from, where a hand took it from the status: the one of its name, unless the
+/// instance is another's.
+fn launched_from(world: &World, view: &View) -> Option<WorkspaceSummary> {
+    let of_pod = view.instance.as_ref().and_then(|(pod, _)| pod.labels().get(WORKSPACE_UID_LABEL));
+    let workspace = world.workspace.as_deref()?;
+    of_pod.is_none_or(|uid| Some(uid) == workspace.uid().as_ref()).then(|| summary(workspace))
+}
+
 /// Where the instance listens. It is decided when the session begins: an edit of the Workspace moves no instance.
 fn url(world: &World, view: &View) -> Option<String> {
     let of_pod = view.instance.as_ref().and_then(|(pod, _)| instance::url(pod));
@@ -314,6 +332,7 @@ fn common(world: &World, view: &View, claims: Vec<Claim>, now: Instant) -> Sessi
     SessionStatus {
         reason: None,
         started_at: view.before.started_at.or_else(|| created(session)),
+        workspace: view.before.workspace.clone().or_else(|| launched_from(world, view)),
         conditions: merge(&view.before.conditions, claims, generation, floor_second(now)),
         observed_generation: generation,
         ..view.before.clone()

@@ -66,10 +66,15 @@ pub(super) fn restamp(world: &World) -> Vec<Step> {
         (WORKSPACE_ANNOTATION, spec.workspace_ref.name.to_string()),
         (USER_ANNOTATION, spec.user.id.to_string()),
     ];
+    // Without the Workspace's uid that label is left alone: by it the instance is behind its wall.
+    let mut labels = serde_json::json!({ SESSION_UID_LABEL: session_uid, MANAGED_BY_LABEL: MANAGED_BY });
+    if let Some(uid) = &workspace_uid {
+        labels[WORKSPACE_UID_LABEL] = serde_json::json!(uid);
+    }
     let bare = |pod: &&Arc<Pod>| {
         let labelled = pod.labels().get(SESSION_UID_LABEL) == Some(&session_uid)
             && pod.labels().get(MANAGED_BY_LABEL).is_some_and(|value| value == MANAGED_BY)
-            && pod.labels().get(WORKSPACE_UID_LABEL) == workspace_uid.as_ref();
+            && (workspace_uid.is_none() || pod.labels().get(WORKSPACE_UID_LABEL) == workspace_uid.as_ref());
         let owned = pod::is_owned(pod, &session_uid);
         let named = annotations.iter().all(|(key, value)| pod.annotations().get(*key) == Some(value));
         pod.metadata.deletion_timestamp.is_none() && !(labelled && owned && named)
@@ -78,7 +83,7 @@ pub(super) fn restamp(world: &World) -> Vec<Step> {
         pod: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
         metadata: Box::new(serde_json::json!({
-            "labels": { SESSION_UID_LABEL: session_uid, MANAGED_BY_LABEL: MANAGED_BY, WORKSPACE_UID_LABEL: workspace_uid },
+            "labels": labels,
             "annotations": annotations.iter().cloned().collect::<BTreeMap<_, _>>(),
             "ownerReferences": pod::owner_references(&world.session),
         })),

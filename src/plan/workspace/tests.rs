@@ -30,6 +30,7 @@ fn world(changes: Value) -> World {
         hardening: Arc::default(),
         fence: Fence::Stands,
         budget: Child::Stands,
+        secret: None,
     }
 }
 

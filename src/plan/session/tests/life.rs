@@ -78,7 +78,7 @@ impl Life {
                 hardening: Arc::default(),
                 fence: Fence::Stands,
                 secret: None,
-                draining: None,
+                draining: Draining::No,
             },
             now: at(0),
             wake: None,

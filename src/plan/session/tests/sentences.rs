@@ -139,32 +139,49 @@ fn a_template_that_is_edited_before_the_pod_is_made_is_judged_again() {
 fn a_drain_of_its_node_is_told_once_and_ends_nobody_who_may_stay() {
     let mut life = Life::launched(json!({}), PolicySource::BuiltIn);
     let before = life.status().disconnect_at;
-    life.world.draining = Some("it was cordoned".to_owned());
+    life.world.draining = Draining::Yes("it was cordoned".to_owned());
     life.look();
     assert!(life.holds(Type::NodeDraining) && !life.holds(Type::EndingSoon));
     assert_eq!((life.phase(), life.status().disconnect_at), (Phase::Active, before));
     life.pass(60);
     assert_eq!(life.notes, ["Active", "NodeDraining"]);
-    life.world.draining = None;
+    life.world.draining = Draining::No;
     life.look();
     assert!(!life.holds(Type::NodeDraining));
+}
+
+#[test]
+fn who_is_told_to_go_only_later_has_the_whole_notice_from_then_on() {
+    let mut life = Life::launched(json!({}), PolicySource::BuiltIn);
+    life.world.draining = Draining::Yes("it was cordoned".to_owned());
+    life.look();
+    life.pass(1200);
+    life.used_now();
+    life.world.workspace = Some(workspace(json!({"drain": "End"})));
+    life.look();
+    assert_eq!((life.phase(), life.status().disconnect_at), (Phase::Active, Some(at(1800))));
+    // An operator that has just begun knows no nodes: what was told holds.
+    life.world.draining = Draining::Unknown;
+    life.pass(60);
+    assert!(life.holds(Type::NodeDraining) && life.holds(Type::EndingSoon));
+    assert_eq!(life.status().disconnect_at, Some(at(1800)));
 }
 
 #[test]
 fn a_drain_ends_those_whose_workspace_says_so_after_their_notice() {
     let mut life = Life::launched(json!({}), PolicySource::BuiltIn);
     life.world.workspace = Some(workspace(json!({"drain": "End"})));
-    life.world.draining = Some("it was cordoned".to_owned());
+    life.world.draining = Draining::Yes("it was cordoned".to_owned());
     life.look();
     assert!(life.holds(Type::EndingSoon));
     assert_eq!(life.status().disconnect_at, Some(at(600)));
     assert_eq!(life.status().disconnect_reason, Some(Reason::AdministratorEnded));
     // Who calls the drain off takes the end back.
     life.pass(300);
-    life.world.draining = None;
+    life.world.draining = Draining::No;
     life.look();
     assert_ne!(life.status().disconnect_reason, Some(Reason::AdministratorEnded));
-    life.world.draining = Some("it was cordoned".to_owned());
+    life.world.draining = Draining::Yes("it was cordoned".to_owned());
     life.look();
     assert_eq!(life.status().disconnect_at, Some(at(900)));
     life.pass(600);

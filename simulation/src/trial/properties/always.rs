@@ -59,6 +59,8 @@ struct Walk {
     pods: BTreeMap<String, Value>,
     /// What the NetworkPolicies select, by uid: of those that stand, and of those that others than an operator took away.
     walls: BTreeMap<String, Value>,
+    /// What those selected that an operator took away, and when it asked for that.
+    taken_down: Vec<(Value, Duration)>,
     /// The session of a pod, once known: labels and owners may be taken.
     owner: BTreeMap<String, String>,
     /// Sessions that have ended, with when and how.
@@ -156,9 +158,11 @@ impl Walk {
             (NETWORK_POLICIES, None) => {
                 if let Some(entry) = by
                     && let Some(wall) = self.walls.remove(&uid)
-                    && let Some((pod, _)) = self.pods.iter().find(|(_, pod)| is_behind(pod, &wall))
                 {
-                    broken.note(format!("the wall of the pod {pod} was taken down: {entry}"));
+                    if let Some((pod, _)) = self.pods.iter().find(|(_, pod)| is_behind(pod, &wall)) {
+                        broken.note(format!("the wall of the pod {pod} was taken down: {entry}"));
+                    }
+                    self.taken_down.push((wall, entry.call.at));
                 }
             }
             ("leases.coordination.k8s.io", Some(lease)) => self.lease(lease, by, broken),
@@ -252,8 +256,8 @@ impl Walk {
         if is_new && by.is_some() && !self.admitted.contains_key(&session) {
             broken.note(format!("the pod {uid} was made before the slot of its session {session} was written"));
         }
-        if is_new && by.is_some() {
-            self.walled(uid, pod, broken);
+        if is_new && let Some(entry) = by {
+            self.walled(uid, pod, entry, broken);
         }
         // A pod is deleted by an operator only when its session has ended or has gone.
         let was_going = self.pods.get(uid).is_some_and(is_going);
@@ -266,10 +270,12 @@ impl Walk {
         }
     }
 
-    /// A pod is made only behind a wall. What somebody else takes down in the same moment nobody can know.
-    fn walled(&self, uid: &str, pod: &Value, broken: &mut Broken) {
-        if !self.walls.values().any(|wall| is_behind(pod, wall)) {
-            broken.note(format!("the pod {uid} was made before the wall around it"));
+    /// A pod is asked for only behind a wall. What somebody else takes down in the same moment nobody can know, nor how long a
+    /// request is on its way: a pod that comes late is let go of at once.
+    fn walled(&self, uid: &str, pod: &Value, by: &Entry, broken: &mut Broken) {
+        let stood = |(wall, until): &(Value, Duration)| by.call.at <= *until && is_behind(pod, wall);
+        if !self.walls.values().any(|wall| is_behind(pod, wall)) && !self.taken_down.iter().any(stood) {
+            broken.note(format!("the pod {uid} was made before the wall around it: {by}"));
         }
     }
 

@@ -195,7 +195,14 @@ fn a_wall_of_which_nothing_is_let_through_has_no_empty_list() {
     let spec = wall.spec.clone().unwrap();
     assert_eq!((spec.ingress, spec.egress), (None, None), "the API server leaves out what is empty");
     for direction in [Direction::In, Direction::Out] {
-        assert!(!allows(&[wall.clone()], &instance(), direction, &at("9.9.9.9"), ("TCP", 80), Reading::Widest));
+        assert!(!allows(
+            std::slice::from_ref(&wall),
+            &instance(),
+            direction,
+            &at("9.9.9.9"),
+            ("TCP", 80),
+            Reading::Widest
+        ));
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use berth_simulation::apiserver::store::{Change, Key};
@@ -66,7 +67,14 @@ impl Observer {
     async fn watch(&self, client: &Client, resource: &str, path: &str, mut from: String) -> Result<()> {
         loop {
             let query = format!("{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds=250&resourceVersion={from}");
-            let events = client.request_events::<Value>(http::Request::get(query).body(Vec::new())?).await?;
+            let events = match client.request_events::<Value>(http::Request::get(query).body(Vec::new())?).await {
+                // A definition that was just changed: nothing has been missed, and it is served in a moment.
+                Err(kube::Error::Api(status)) if status.code == 429 => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+                events => events?,
+            };
             let mut events = pin!(events);
             while let Some(event) = events.next().await {
                 let (object, gone) = match event? {

@@ -63,8 +63,10 @@ fn of_sessions(line: &Line) -> bool {
     line.is_write() && line.resource == "sessions"
 }
 
+/// Events as Berth tells them. Those of the older kind are Kubernetes' own controllers', such as that of the budgets, and stand in
+/// the table.
 fn of_events(line: &Line) -> bool {
-    line.is_write() && line.resource == "events"
+    line.is_write() && line.resource == "events" && line.group == "events.k8s.io"
 }
 
 fn of_workspaces(line: &Line) -> bool {

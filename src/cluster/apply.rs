@@ -121,10 +121,7 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
             Ok(session)
         }
         Step::DeletePod { pod, uid } => {
-            let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..with_uid(&uid) };
-            if let Some(pod) = delete(cluster, &pods, &pod, &params).await? {
-                cluster.stores.pods.own(pod);
-            }
+            delete_pod(cluster, &pods, &pod, &uid).await?;
             cluster.memory.released(&session.uid().unwrap_or_default());
             Ok(session)
         }
@@ -143,8 +140,12 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
 pub async fn orphan_step(cluster: &Cluster, namespace: &str, step: orphan::Step) -> Result<(), CallError> {
     let orphan::Step::Delete { name, uid } = step;
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
-    let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..with_uid(&uid) };
-    if let Some(pod) = delete(cluster, &api, &name, &params).await? {
+    delete_pod(cluster, &api, &name, &uid).await
+}
+
+async fn delete_pod(cluster: &Cluster, api: &Api<Pod>, name: &str, uid: &str) -> Result<(), CallError> {
+    let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..with_uid(uid) };
+    if let Some(pod) = delete(cluster, api, name, &params).await? {
         cluster.stores.pods.own(pod);
     }
     Ok(())

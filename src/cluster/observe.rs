@@ -148,6 +148,9 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
     let named =
         session.status.as_ref().and_then(|status| status.instance.as_ref()).map(|instance| instance.uid.clone());
     pods.sort_by_key(|pod| pod.uid() != named);
+    // What an instance is made of and behind matters only until it is usable: neither is rendered for those who live.
+    let awaits_instance = session.status.as_ref().is_none_or(|it| it.ready_at.is_none() && it.ended_at.is_none());
+    let launched_from = workspace.as_deref().filter(|_| awaits_instance);
     World {
         policy: policy(cluster, workspace.as_deref()),
         // Who else wants a slot matters only to those who have none.
@@ -160,8 +163,8 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         unguarded: cluster.guard.trouble(),
         hardening: Arc::clone(&cluster.hardening),
         draining: node(&session).map(|node| cluster.drains.of(node)).unwrap_or_default(),
-        secret: workspace.as_deref().and_then(|workspace| secret(cluster, workspace)),
-        fence: workspace.as_deref().map(|workspace| fence(cluster, workspace)).unwrap_or_default(),
+        secret: launched_from.and_then(|workspace| secret(cluster, workspace)),
+        fence: launched_from.map(|workspace| fence(cluster, workspace)).unwrap_or_default(),
         workspace,
         session,
     }

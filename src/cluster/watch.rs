@@ -85,27 +85,28 @@ impl Queues {
 
     /// The session of this name is to be looked at again.
     pub fn session_named(&self, namespace: &str, name: &str) {
-        if let Some(senders) = self.0.get() {
-            // A far end that is gone means that the process is stopping.
-            let _ = senders.sessions.unbounded_send(ObjectRef::new(name).within(namespace).into());
-        }
-    }
-
-    fn network_policy_named(&self, namespace: &str, name: &str) {
-        if let Some(senders) = self.0.get() {
-            let _ = senders.network_policies.unbounded_send(ObjectRef::new(name).within(namespace).into());
-        }
-    }
-
-    fn orphan_named(&self, namespace: &str, name: &str) {
-        if let Some(senders) = self.0.get() {
-            let _ = senders.orphans.unbounded_send(ObjectRef::new(name).within(namespace).into());
-        }
+        self.ask(|senders| &senders.sessions, namespace, name);
     }
 
     fn workspace_named(&self, namespace: &str, name: &str) {
+        self.ask(|senders| &senders.workspaces, namespace, name);
+    }
+
+    fn network_policy_named(&self, namespace: &str, name: &str) {
+        self.ask(|senders| &senders.network_policies, namespace, name);
+    }
+
+    fn orphan_named(&self, namespace: &str, name: &str) {
+        self.ask(|senders| &senders.orphans, namespace, name);
+    }
+
+    fn ask<K>(&self, queue: fn(&Senders) -> &UnboundedSender<ReconcileRequest<K>>, namespace: &str, name: &str)
+    where
+        K: Resource<DynamicType = ()>,
+    {
         if let Some(senders) = self.0.get() {
-            let _ = senders.workspaces.unbounded_send(ObjectRef::new(name).within(namespace).into());
+            // A far end that is gone means that the process is stopping.
+            let _ = queue(senders).unbounded_send(ObjectRef::new(name).within(namespace).into());
         }
     }
 }

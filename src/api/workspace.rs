@@ -45,6 +45,8 @@ use super::text::{Host, Line, ObjectName, Paragraph, UrlPath, VolumeName};
 #[x_kube(
     validation = Rule::new("has(self.template) != has(self.endpoint)")
         .message("write exactly one of spec.template (a pod is made for each session) and spec.endpoint (a machine that exists)"),
+    validation = Rule::new("has(self.template) == has(oldSelf.template)")
+        .message("spec.template and spec.endpoint do not take each other's place under live sessions: make another Workspace"),
     validation = Rule::new("self.access.protocol == 'HTTP' || !has(self.access.path)")
         .message("spec.access.path is for protocol HTTP; leave it out, or set spec.access.protocol to HTTP"),
     validation = Rule::new("has(self.template) || !has(self.network)")

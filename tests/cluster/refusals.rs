@@ -49,6 +49,8 @@ enum Act {
     Edit(&'static str, &'static str),
     /// The status of this session is replaced.
     Replace(&'static str),
+    /// This Workspace is patched.
+    EditWorkspace(&'static str),
     /// A Workspace is created, and the operator looks at its template.
     Template,
     /// A Session is created, and the operator looks at what it names.
@@ -64,7 +66,7 @@ struct Section {
     rows: &'static [Row],
 }
 
-const TABLE: [Section; 12] = [
+const TABLE: [Section; 13] = [
     Section { title: "Sessions", act: Act::Create("Session"), rows: session::CREATED },
     Section { title: "Workspaces", act: Act::Create("Workspace"), rows: workspace::CREATED },
     Section { title: "SessionPolicies", act: Act::Create("SessionPolicy"), rows: policy::CREATED },
@@ -90,6 +92,7 @@ const TABLE: [Section; 12] = [
         act: Act::Replace("ended"),
         rows: session::ENDED_REPLACED,
     },
+    Section { title: "Edits of a Workspace", act: Act::EditWorkspace("plain"), rows: workspace::EDITED },
     Section { title: "Templates of Workspaces", act: Act::Template, rows: template::TEMPLATES },
     Section { title: "Names of what does not exist", act: Act::Reference, rows: session::REFERRING },
     Section { title: "Versions and kinds", act: Act::Kubectl, rows: session::THROUGH_KUBECTL },
@@ -122,7 +125,10 @@ async fn the_api_server_refuses_what_is_wrong_in_words_that_say_what_to_write() 
         for row in section.rows {
             let answer = match section.act {
                 Act::Create(kind) => create(&scene, kind, &fragment(row.written)).await,
-                Act::Edit(session, part) => edit(&scene, session, part, &fragment(row.written)).await,
+                Act::Edit(session, part) => {
+                    edit(&scene, "Session", &format!("{session}{part}"), &fragment(row.written)).await
+                }
+                Act::EditWorkspace(name) => edit(&scene, "Workspace", name, &fragment(row.written)).await,
                 Act::Replace(session) => replace(&scene, session, &fragment(row.written)).await,
                 Act::Template | Act::Reference | Act::Kubectl => continue,
             };
@@ -311,8 +317,8 @@ async fn create(scene: &Scene, kind: &str, over: &Value) -> Result<(), String> {
     send(scene, "POST", &path(scene, kind), "application/json", &object(kind, over)).await
 }
 
-async fn edit(scene: &Scene, session: &str, part: &str, patch: &Value) -> Result<(), String> {
-    let path = format!("{}/{session}{part}", path(scene, "Session"));
+async fn edit(scene: &Scene, kind: &str, part: &str, patch: &Value) -> Result<(), String> {
+    let path = format!("{}/{part}", path(scene, kind));
     send(scene, "PATCH", &path, "application/merge-patch+json", patch).await
 }
 

@@ -14,6 +14,9 @@ use crate::api::{Reason, SessionStatus, TRACKING_KEYS};
 use crate::plan::policy::{InForce, PolicySource, Rules};
 use crate::plan::{Note, Plan, Severity, shorten};
 
+const HOLD: Step = Step::Mark { finalizer: true };
+const LET_GO: Step = Step::Mark { finalizer: false };
+
 /// Ends the session at `now`, in `phase` and for `reason`.
 pub(super) fn now(
     world: &World,
@@ -27,11 +30,18 @@ pub(super) fn now(
     let status = status(world, view, phase, reason, &message, now);
     let severity = if phase == Phase::Failed { Severity::Warning } else { Severity::Normal };
     let keep_for = keep_for(world, &status);
-    // A pod without its marks gets them back first: it is found by them if this is cut short after the end was written.
-    let mut steps = restamp(world);
+    // A pod without its marks gets them back first, and its session what holds it: by these it is found if this is cut
+    // short after the end was written.
+    let release = release(world);
+    let held_again = mark(&world.session, true).filter(|step| !release.is_empty() && *step == HOLD);
+    let let_go = match held_again {
+        Some(_) => Some(LET_GO),
+        None => mark(&world.session, false),
+    };
+    let mut steps: Vec<Step> = held_again.into_iter().chain(restamp(world)).collect();
     steps.extend(publish(view, status));
-    steps.extend(release(world));
-    steps.extend(mark(&world.session, false));
+    steps.extend(release);
+    steps.extend(let_go);
     Plan {
         steps,
         notes: vec![Note {

@@ -35,7 +35,7 @@ fn about(section: &Section) -> &'static str {
         Act::Kubectl => {
             "One version is served. An object of another one, or of a kind that does not exist, kubectl does not even send."
         }
-        Act::Create(_) | Act::Edit(..) | Act::Replace(_) => "",
+        Act::Create(_) | Act::Edit(..) | Act::Replace(_) | Act::EditWorkspace(_) => "",
     }
 }
 

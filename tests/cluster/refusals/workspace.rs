@@ -221,3 +221,10 @@ pub const CREATED: &[Row] = &[
         says: r#"metadata.name: Invalid value: "a×254": must be no more than 253 characters"#,
     },
 ];
+
+pub const EDITED: &[Row] = &[Row {
+    wrong: "a machine in a template's place",
+    written: "spec: {template: null, endpoint: {host: 192.0.2.10}}",
+    by: By::Rule,
+    says: "spec: Invalid value: spec.template and spec.endpoint do not take each other's place under live sessions: make another Workspace",
+}];

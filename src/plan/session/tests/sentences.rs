@@ -581,3 +581,19 @@ fn a_pod_without_its_marks_gets_them_back_before_the_end_is_written() {
     assert!(matches!(&steps[1], Step::Publish(status) if status.ended_at.is_some()), "{steps:?}");
     assert!(matches!(steps[2], Step::DeletePod { .. }), "{steps:?}");
 }
+
+#[test]
+fn a_session_that_nothing_holds_is_held_again_until_its_pod_was_released() {
+    let mut life = Life::launched(json!({}), PolicySource::BuiltIn);
+    let session = Arc::make_mut(&mut life.world.session);
+    session.metadata.finalizers = None;
+    session.spec.desired_state = DesiredState::Disconnected;
+    let steps = decide(&life.world, life.now).steps;
+    assert!(matches!(steps[0], Step::Mark { finalizer: true }), "{steps:?}");
+    assert!(matches!(&steps[1], Step::Publish(status) if status.ended_at.is_some()), "{steps:?}");
+    assert!(matches!(steps[2], Step::DeletePod { .. }), "{steps:?}");
+    assert!(matches!(steps[3], Step::Mark { finalizer: false }), "{steps:?}");
+    life.world.pods.clear();
+    let steps = decide(&life.world, life.now).steps;
+    assert!(matches!(&steps[0], Step::Publish(_)) && steps.len() == 1, "there is nothing to hold it for: {steps:?}");
+}

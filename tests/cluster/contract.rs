@@ -1,6 +1,8 @@
 //! What an instance is told, and by what the gateway proves itself to it. Until there is a gateway the test plays it, with the
 //! authority that the test cluster's installation trusts.
 
+mod images;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};

@@ -120,15 +120,19 @@ const NEXT: &str = r#"
 eval "$(cargo xtask cluster env)"                     # kubectl for this shell
 kubectl get workspaces,sessions -n demo
 
-# the desktop, with any VNC viewer at 127.0.0.1:5900
+# the desktop, with any VNC viewer at 127.0.0.1:5900, by the password that is printed
 session=$(kubectl create -f examples/sessions/desktop.yaml -o name)
 kubectl wait -n demo $session --for=condition=Ready --timeout=3m
-kubectl port-forward -n demo pod/$(kubectl get -n demo $session -o jsonpath='{.status.instance.pod}') 5900
+pod=$(kubectl get -n demo $session -o jsonpath='{.status.instance.pod}')
+kubectl exec -n demo $pod -- cat /run/berth/vnc-password; echo
+kubectl port-forward -n demo pod/$pod 5900
 
-# JupyterLab, in the browser at http://127.0.0.1:8888/lab
+# JupyterLab, in the browser at http://127.0.0.1:8888/lab, by the token that is printed
 session=$(kubectl create -f examples/sessions/jupyterlab.yaml -o name)
 kubectl wait -n demo $session --for=condition=Ready --timeout=3m
-kubectl port-forward -n demo pod/$(kubectl get -n demo $session -o jsonpath='{.status.instance.pod}') 8888
+pod=$(kubectl get -n demo $session -o jsonpath='{.status.instance.pod}')
+kubectl exec -n demo $pod -- cat /run/berth/proxy-token; echo
+kubectl port-forward -n demo pod/$pod 8888
 
 # no input is seen over a forwarded port: say that you are there, and end it when you are done
 kubectl patch -n demo $session --type=merge -p "{\"spec\":{\"keepAliveAt\":\"$(date -u +%FT%TZ)\"}}"

@@ -358,6 +358,15 @@ mod tests {
     }
 
     #[test]
+    fn every_workspace_image_says_in_the_same_way_that_it_is_busy() -> Result<()> {
+        let command = |image: Image| fs::read_to_string(image.folder().join("rootfs/usr/local/bin/berth-busy"));
+        let ssh = command(Image::Ssh)?;
+        assert_eq!(command(Image::Desktop)?, ssh);
+        assert_eq!(command(Image::Jupyterlab)?, ssh);
+        Ok(())
+    }
+
+    #[test]
     fn every_image_has_a_dockerfile_that_names_its_base() -> Result<()> {
         for image in Image::value_variants() {
             let file = image.folder().join("Dockerfile");

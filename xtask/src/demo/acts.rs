@@ -228,9 +228,10 @@ fn instance(stage: &mut Stage<'_>, session: &Value) -> Result<()> {
 fn draws(stage: &mut Stage<'_>, session: &Value) -> Result<()> {
     let pod = text(session, "/status/instance/pod");
     let port = Forward::to(stage.layout, NAMESPACE, pod, 5900)?;
+    let password = stage.credential(session, "vnc-password")?;
     let mut shown = String::new();
-    stage.holds("the desktop speaks RFB and is drawn", |_| {
-        let screen = match port.connect().and_then(|mut server| rfb::look(&mut server)) {
+    stage.holds("the desktop speaks RFB, takes its Workspace's password, and is drawn", |_| {
+        let screen = match port.connect().and_then(|mut server| rfb::look(&mut server, &password)) {
             Ok(screen) => screen,
             Err(error) => return Ok(Seen::Instead(format!("{error:#}"))),
         };
@@ -245,13 +246,20 @@ fn draws(stage: &mut Stage<'_>, session: &Value) -> Result<()> {
 fn answers(stage: &mut Stage<'_>, session: &Value) -> Result<()> {
     let pod = text(session, "/status/instance/pod");
     let port = Forward::to(stage.layout, NAMESPACE, pod, 8888)?;
+    let token = stage.credential(session, "proxy-token")?;
     stage.evidence("the session's url leads to the application", |_| {
         let url = text(session, "/status/url");
         let wanted = format!("http://{}:8888/lab", text(session, "/status/instance/ip"));
         Ok(Seen::of(url == wanted, url))
     })?;
-    stage.holds("JupyterLab answers HTTP on /lab", |_| {
-        Ok(match port.get("/lab") {
+    stage.evidence("JupyterLab refuses who does not show its Workspace's token", |_| {
+        Ok(match port.get("/api/status") {
+            Ok((status, _)) => Seen::of(status == 403, format!("status {status}")),
+            Err(error) => Seen::Instead(format!("{error:#}")),
+        })
+    })?;
+    stage.holds("JupyterLab answers HTTP on /lab to who does", |_| {
+        Ok(match port.get_as_gateway("/lab", &token) {
             Ok((200, page)) if page.contains("JupyterLab") => Seen::True,
             Ok((status, page)) => Seen::Instead(format!("status {status}: {page:.300}")),
             Err(error) => Seen::Instead(format!("{error:#}")),

@@ -51,8 +51,17 @@ impl Forward {
 
     /// Asks for a page; its status and its text.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        self.ask(path, "")
+    }
+
+    /// Asks for a page as the gateway does, which shows a Workspace's token.
+    pub fn get_as_gateway(&self, path: &str, token: &str) -> Result<(u16, String)> {
+        self.ask(path, &format!("Berth-Proxy: {token}\r\n"))
+    }
+
+    fn ask(&self, path: &str, headers: &str) -> Result<(u16, String)> {
         let mut stream = self.connect()?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\n\r\n", self.port)?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\n{headers}\r\n", self.port)?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         let answer = String::from_utf8_lossy(&answer);

@@ -1,5 +1,6 @@
 //! As much of RFB (RFC 6143) as it takes to see that a desktop draws: the handshake, one picture, its colours.
 
+use crate::run::Run;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -15,14 +16,14 @@ pub struct Screen {
     pub colours: usize,
 }
 
-/// Security type without a password.
-const NONE: u8 = 1;
+/// Security type by a password.
+const BY_PASSWORD: u8 = 2;
 /// The encoding that every server knows: pixels as they are.
 const RAW: u32 = 0;
 
-/// Takes one picture of the whole screen from a server that asks for no password.
-pub fn look(server: &mut (impl Read + Write)) -> Result<Screen> {
-    handshake(server)?;
+/// Takes one picture of the whole screen from a server that lets in by a password alone.
+pub fn look(server: &mut (impl Read + Write), password: &str) -> Result<Screen> {
+    handshake(server, password)?;
     // Shared: whoever else looks at the screen keeps it.
     server.write_all(&[1])?;
     let size = (short(server)?, short(server)?);
@@ -38,7 +39,7 @@ pub fn look(server: &mut (impl Read + Write)) -> Result<Screen> {
     Ok(Screen { name, size, colours })
 }
 
-fn handshake(server: &mut (impl Read + Write)) -> Result<()> {
+fn handshake(server: &mut (impl Read + Write), password: &str) -> Result<()> {
     let version: [u8; 12] = bytes(server).context("the port answers, but says nothing")?;
     ensure!(version.starts_with(b"RFB 003."), "not RFB: {}", String::from_utf8_lossy(&version));
     server.write_all(b"RFB 003.008\n")?;
@@ -48,10 +49,27 @@ fn handshake(server: &mut (impl Read + Write)) -> Result<()> {
     }
     let mut kinds = vec![0; usize::from(count)];
     server.read_exact(&mut kinds)?;
-    ensure!(kinds.contains(&NONE), "the server wants a password (security types {kinds:?})");
-    server.write_all(&[NONE])?;
-    ensure!(bytes::<4>(server)? == [0; 4], "the server refuses the connection");
+    ensure!(kinds == [BY_PASSWORD], "the server does not ask for a password alone (security types {kinds:?})");
+    server.write_all(&[BY_PASSWORD])?;
+    let answer = answer(password, bytes(server)?)?;
+    server.write_all(&answer)?;
+    if bytes::<4>(server)? != [0; 4] {
+        bail!("the server refuses: {}", text(server)?);
+    }
     Ok(())
+}
+
+/// What a challenge is answered with (7.2.2): its DES, by a key that is the password with the bits of each letter turned round.
+/// OpenSSL has DES three times in a row; the second undoes the first where all keys are the same.
+fn answer(password: &str, challenge: [u8; 16]) -> Result<Vec<u8>> {
+    let mut key = [0; 8];
+    key.iter_mut().zip(password.bytes()).for_each(|(key, letter)| *key = letter.reverse_bits());
+    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let line = "openssl enc -des-ede3-ecb -nopad -K $0$0$0 | od -An -v -tx1";
+    let hex = Run::new("sh").args(["-c", line, &key]).input(challenge).output()?;
+    let answer: Vec<u8> = hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>()?;
+    ensure!(answer.len() == challenge.len(), "`{line}` says {hex:?}: is OpenSSL 3 installed?");
+    Ok(answer)
 }
 
 /// The colours of the next picture.
@@ -133,19 +151,32 @@ mod tests {
     fn colours_of_a_picture_are_counted() -> Result<()> {
         let mut format = [0; 16];
         format[0] = 8;
-        let (version, one, bell) = (b"RFB 003.008\n", [1, NONE, 0, 0, 0, 0], [2]);
+        let (version, bell) = (b"RFB 003.008\n", [2]);
+        let taken = [&[1, BY_PASSWORD], &[7; 16][..], &[0; 4]].concat();
         let init = [&[0, 2, 0, 2], &format[..], &[0, 0, 0, 2], b"me"].concat();
         let update = [&[0, 0, 0, 1], &[0, 0, 0, 0, 0, 2, 0, 2, 0, 0, 0, 0][..], &[7, 8, 7, 9]].concat();
-        let screen = look(&mut server(&[version, &one, &init, &bell, &update]))?;
+        let screen = look(&mut server(&[version, &taken, &init, &bell, &update]), "password")?;
         assert_eq!((screen.name.as_str(), screen.size, screen.colours), ("me", (2, 2), 3));
         Ok(())
     }
 
     #[test]
+    fn a_challenge_is_answered_as_viewers_do() -> Result<()> {
+        let challenge = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+        let hex = |answer: Vec<u8>| answer.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex(answer("password", challenge)?), "b866924125c8eebb9debc1db61c538e2");
+        assert_eq!(hex(answer("abc", [0; 16])?), "0f3ddf69f786bf5e0f3ddf69f786bf5e");
+        Ok(())
+    }
+
+    #[test]
     fn what_is_not_a_screen_is_named() {
-        let error = |parts: &[&[u8]]| look(&mut server(parts)).map_or_else(|e| format!("{e:#}"), |_| String::new());
+        let error =
+            |parts: &[&[u8]]| look(&mut server(parts), "wrong").map_or_else(|e| format!("{e:#}"), |_| String::new());
         assert!(error(&[b"HTTP/1.1 400"]).contains("not RFB"));
-        assert!(error(&[b"RFB 003.008\n", &[1, 2]]).contains("wants a password"));
+        assert!(error(&[b"RFB 003.008\n", &[2, 1, 2]]).contains("a password alone"));
+        let refusal = [&[7; 16][..], &[0, 0, 0, 1, 0, 0, 0, 2], b"no"].concat();
+        assert!(error(&[b"RFB 003.008\n", &[1, BY_PASSWORD], &refusal]).contains("refuses: no"));
         assert!(error(&[b"RFB 003.008\n", &[0, 0, 0, 0, 4], b"full"]).contains("full"));
         assert!(error(&[]).contains("says nothing"));
     }

@@ -127,6 +127,13 @@ impl Stage<'_> {
         if self.check { self.holds(claim, look) } else { Ok(()) }
     }
 
+    /// By what the gateway proves itself to a session's instance: a file of its Workspace's Secret.
+    pub fn credential(&self, session: &Value, file: &str) -> Result<String> {
+        let of_workspace = format!("--selector=berth.dev/workspace-uid={}", text(session, "/status/workspace/uid"));
+        let show = format!(r#"go-template={{{{range .items}}}}{{{{index .data "{file}" | base64decode}}}}{{{{end}}}}"#);
+        self.kubectl(&["get", "secrets", "-n", NAMESPACE, &of_workspace, "-o", &show])
+    }
+
     /// The pods of one session.
     pub fn pods_of(&self, session: &Value) -> Result<Vec<Value>> {
         let selector = format!("--selector=berth.dev/session-uid={}", text(session, "/metadata/uid"));

@@ -10,13 +10,13 @@ c.ServerApp.port_retries = 0
 c.ServerApp.base_url = os.environ.get("BERTH_BASE_PATH") or "/"
 c.ServerApp.open_browser = False
 
-# No token and no password: the gateway in front says who may come, and the NetworkPolicy lets nobody pass it by.
-# The check against forged requests from other sites (XSRF) stays on, and so does the check of a WebSocket's origin.
+# The gateway in front shows that it is one; a person without it types the same token (docs/images.md). Jupyter's own token and
+# password are off. The check against forged requests from other sites (XSRF) stays on, and so does the check of a
+# WebSocket's origin.
+c.ServerApp.identity_provider_class = "berth_jupyter.Provider"
+c.ServerApp.allow_unauthenticated_access = False
 c.IdentityProvider.token = ""
-c.PasswordIdentityProvider.hashed_password = ""
-c.PasswordIdentityProvider.password_required = False
-c.PasswordIdentityProvider.allow_password_change = False
-# The name in the Host header is the gateway's, and so is the scheme that people see.
+# The name in the Host header is the one that people see, and so is the scheme.
 c.ServerApp.allow_remote_access = True
 c.ServerApp.trust_xheaders = True
 

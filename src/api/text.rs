@@ -115,6 +115,18 @@ text_type!(
 );
 
 text_type!(
+    /// A public key of SSH, as a line of OpenSSH.
+    HostKey, 68, 1024, "self.matches('^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,2}( [ -~]*)?$')",
+    "write a line such as that of /etc/ssh/ssh_host_ed25519_key.pub: ssh-ed25519 AAAA…"
+);
+
+text_type!(
+    /// The SHA-256 of a certificate, in hexadecimal pairs.
+    Fingerprint, 95, 95, "self.matches('^([0-9A-F]{2}:){31}[0-9A-F]{2}$')",
+    "write what `openssl x509 -noout -fingerprint -sha256` prints after '=': 32 pairs such as 9F:0A:…"
+);
+
+text_type!(
     /// The path of a web application, from the root.
     UrlPath, 1, 512, "self.startsWith('/') && self.matches('^[-A-Za-z0-9._~!$&()*+,;=:@%/]*$') && !self.contains('..')",
     "write a path that begins with '/', such as /lab, without spaces, '..', query or fragment"

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::condition::Condition;
 use super::network::Network;
-use super::text::{Host, Line, ObjectName, Paragraph, UrlPath, VolumeName};
+use super::text::{Fingerprint, Host, HostKey, Line, ObjectName, Paragraph, UrlPath, VolumeName};
 
 /// A catalogue entry: what is launched, how it is reached, and how many may use it at once.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,10 @@ use super::text::{Host, Line, ObjectName, Paragraph, UrlPath, VolumeName};
         .message("spec.template and spec.endpoint do not take each other's place under live sessions: make another Workspace"),
     validation = Rule::new("self.access.protocol == 'HTTP' || !has(self.access.path)")
         .message("spec.access.path is for protocol HTTP; leave it out, or set spec.access.protocol to HTTP"),
+    validation = Rule::new("!has(self.endpoint) || !has(self.endpoint.hostKeys) || self.access.protocol == 'SSH'")
+        .message("spec.endpoint.hostKeys is for protocol SSH; leave it out, or set spec.access.protocol to SSH"),
+    validation = Rule::new("!has(self.endpoint) || !has(self.endpoint.certificates) || self.access.protocol in ['HTTP', 'RDP']")
+        .message("spec.endpoint.certificates is for protocols HTTP and RDP; leave it out: the other protocols show no certificate"),
     validation = Rule::new("has(self.template) || !has(self.network)")
         .message("spec.network is for instances that spec.template makes; leave it out: the machine of spec.endpoint has a network of its own"),
 )]
@@ -146,8 +150,23 @@ pub struct Access {
 impl Access {
     /// Scheme, port and path: all of a URL but the host.
     pub fn without_host(&self) -> String {
+        self.under(self.protocol.scheme())
+    }
+
+    fn under(&self, scheme: &str) -> String {
         let path = self.path.as_ref().map(ToString::to_string).unwrap_or_default();
-        format!("{}:{}{path}", self.protocol.scheme(), self.port)
+        format!("{scheme}:{}{path}", self.port)
+    }
+}
+
+impl Endpoint {
+    /// The URL of the machine, reached as `access` says.
+    pub fn url(&self, access: &Access) -> Option<String> {
+        let scheme = match access.protocol {
+            Protocol::HTTP if !self.certificates.is_empty() => "https",
+            protocol => protocol.scheme(),
+        };
+        url_at(self.host.as_str(), &access.under(scheme))
     }
 }
 
@@ -241,6 +260,19 @@ pub enum Retention {
 pub struct Endpoint {
     /// Its host name or IP address; the port is that of `spec.access`.
     pub host: Host,
+    /// For SSH: the machine's public keys, as in `ssh_host_ed25519_key.pub`. It has to prove one of them before a session begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub host_keys: Vec<HostKey>,
+    /// For HTTP, which is HTTPS then, and RDP: the machine's certificates, as `openssl x509 -fingerprint -sha256` prints them.
+    /// It has to prove one of them before a session begins, whoever signed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub certificates: Vec<Fingerprint>,
+    /// A Secret in this namespace with what the gateway shows the machine on a person's behalf. A session begins only where
+    /// it exists; the operator cannot read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_ref: Option<ObjectRef>,
 }
 
 /// The name of an object in the same namespace.

@@ -1,4 +1,7 @@
-//! One bounded attempt to reach an endpoint. Owns which addresses are never dialled; not when it is tried.
+//! One bounded attempt to reach an endpoint. Owns which addresses are never dialled; not when it is tried, nor how the
+//! machine proves who it is, which is `prove`'s.
+
+mod prove;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -6,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::net::{TcpStream, lookup_host};
 
+use crate::plan::endpoint::Target;
 use crate::plan::network::is_metadata;
 
 /// Where endpoints may be, by the installation's word. What is never dialled anywhere is not here.
@@ -52,22 +56,23 @@ impl Destinations {
     }
 }
 
-/// How long resolving and connecting may take together.
+/// How long resolving, connecting and the proof may take together.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connects to the endpoint and hangs up.
+/// Connects to the machine, has it prove who it is, and hangs up.
 ///
 /// # Errors
 /// A sentence that says what failed.
-pub async fn dial(host: &str, port: u16, destinations: &Destinations) -> Result<(), String> {
-    match tokio::time::timeout(DIAL_TIMEOUT, attempt(host, port, destinations)).await {
+pub async fn dial(target: &Target, destinations: &Destinations) -> Result<(), String> {
+    match tokio::time::timeout(DIAL_TIMEOUT, attempt(target, destinations)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(format!("{host}:{port} did not answer within {} s", DIAL_TIMEOUT.as_secs())),
+        Err(_) => Err(format!("{}:{} did not answer within {} s", target.host, target.port, DIAL_TIMEOUT.as_secs())),
     }
 }
 
 /// Resolves once, checks every address, and dials only what was checked.
-async fn attempt(host: &str, port: u16, destinations: &Destinations) -> Result<(), String> {
+async fn attempt(target: &Target, destinations: &Destinations) -> Result<(), String> {
+    let (host, port) = (target.host.as_str(), target.port);
     let api_server = destinations.api_server().await?;
     let addresses: Vec<SocketAddr> =
         lookup_host((host, port)).await.map_err(|error| format!("cannot resolve {host}: {error}"))?.collect();
@@ -79,7 +84,10 @@ async fn attempt(host: &str, port: u16, destinations: &Destinations) -> Result<(
     let mut last = format!("{host} has no address");
     for address in addresses {
         match TcpStream::connect(address).await {
-            Ok(_) => return Ok(()),
+            // Another machine at the same name would be no better.
+            Ok(stream) => {
+                return prove::prove(stream, host, &target.proof).await.map_err(|why| format!("{address} {why}"));
+            }
             Err(error) => last = format!("cannot connect to {address}: {error}"),
         }
     }

@@ -24,6 +24,7 @@ use crate::plan::activity::{self, Seen};
 use crate::plan::admission::{self, Blocker, Candidate, Rival};
 use crate::plan::contract::Credential;
 use crate::plan::deadline::{self, Deadline};
+use crate::plan::endpoint::Target;
 use crate::plan::hardening::Hardening;
 use crate::plan::instance::{self, Health};
 use crate::plan::network::Fence;
@@ -116,13 +117,8 @@ pub enum Step {
         /// The metadata to merge.
         metadata: Box<Value>,
     },
-    /// Try whether the endpoint takes a connection.
-    Dial {
-        /// Host name or address.
-        host: String,
-        /// TCP port.
-        port: u16,
-    },
+    /// Try whether the machine of an endpoint takes a connection, and is who it should be.
+    Dial(Box<Target>),
     /// Delete the pod, if it still has this uid.
     DeletePod {
         /// The pod's name.

@@ -2,15 +2,19 @@
 
 use berth::api::session::Phase;
 use berth::api::{Reason, Workspace};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::harness::{Scene, status, strangers_pod};
+use crate::harness::{Scene, merged, status, strangers_pod};
 
 /// A machine, and its address.
 async fn machine(scene: &Scene, container: Value) -> String {
-    scene.create::<Pod>(json!({ "metadata": { "name": "machine" }, "spec": strangers_pod(container) })).await;
+    machine_of(scene, strangers_pod(container)).await
+}
+
+async fn machine_of(scene: &Scene, spec: Value) -> String {
+    scene.create::<Pod>(json!({ "metadata": { "name": "machine" }, "spec": spec })).await;
     scene
         .eventually("the machine has an address", || async { scene.find::<Pod>("machine").await?.status?.pod_ip })
         .await
@@ -98,4 +102,58 @@ async fn a_name_that_cannot_be_resolved_is_told() {
     endpoint(&scene, "no-such-machine.invalid", 8080).await;
     let failed = scene.ended("mine", Phase::Failed, Reason::StartTimeout).await;
     assert!(status(&failed).message.unwrap().contains("no-such-machine.invalid"));
+}
+
+/// The first line that a command in the machine prints, once it prints one.
+async fn said_in_machine(scene: &Scene, words: &[&str]) -> String {
+    let args = [&["exec", "--namespace", &scene.namespace, "machine", "--"], words].concat();
+    scene
+        .eventually("the machine says it", || async {
+            let output = std::process::Command::new("kubectl").args(&args).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned);
+            said.filter(|line| output.status.success() && !line.is_empty())
+        })
+        .await
+}
+
+/// Somebody else's key, of the same kind.
+const ANOTHER_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6mQVk9X7gX0Zs3rI2m6l3M7g2f8b1bJx9mWk5c1m0Q another";
+
+#[tokio::test]
+async fn a_terminal_is_used_once_it_has_proved_its_host_key_and_another_machine_is_not() {
+    let scene = Scene::new("hostkey").await;
+    let mounts = json!([{ "name": "tmp", "mountPath": "/tmp" }, { "name": "home", "mountPath": "/home/user" }]);
+    let server =
+        json!({ "image": "localhost/berth-ssh:dev", "command": null, "readinessProbe": null, "volumeMounts": mounts });
+    let mut spec = merged(strangers_pod(server), json!({ "securityContext": { "runAsUser": 1000, "fsGroup": 1000 } }));
+    spec["volumes"] = json!([{ "name": "tmp", "emptyDir": {} }, { "name": "home", "emptyDir": {} }]);
+    let host = machine_of(&scene, spec).await;
+    let key = said_in_machine(&scene, &["cat", "/tmp/berth-ssh/host_ed25519.pub"]).await;
+    scene.policy("short", json!({ "startTimeout": "5s" })).await;
+    let workspace = |keys: Value| {
+        let endpoint = json!({ "host": host, "hostKeys": keys });
+        json!({ "type": "ssh", "endpoint": endpoint, "access": { "protocol": "SSH", "port": 2222 }, "policyRef": { "name": "short" } })
+    };
+    scene.workspace("right", workspace(json!([ANOTHER_KEY, key]))).await;
+    scene.session("mine", "right", json!({})).await;
+    assert_eq!(status(&scene.phase("mine", Phase::Active).await).url, Some(format!("ssh://{host}:2222")));
+    scene.workspace("wrong", workspace(json!([ANOTHER_KEY]))).await;
+    scene.session("fooled", "wrong", json!({})).await;
+    let failed = scene.ended("fooled", Phase::Failed, Reason::StartTimeout).await;
+    let message = status(&failed).message.unwrap();
+    assert!(message.contains("shows the host key SHA256:") && message.contains("hostKeys does not name"), "{message}");
+}
+
+#[tokio::test]
+async fn a_machine_whose_credentials_do_not_exist_is_not_used_until_they_do() {
+    let scene = Scene::new("credentials").await;
+    let host = machine(&scene, json!({})).await;
+    let endpoint = json!({ "host": host, "credentialsRef": { "name": "build-7" } });
+    scene.workspace("box", json!({ "endpoint": endpoint, "access": { "port": 8080 } })).await;
+    scene.session("mine", "box", json!({})).await;
+    let told = scene.event("mine", "InstanceNotMade").await.note.unwrap();
+    assert!(told.contains("there is no Secret build-7 in this namespace"), "{told}");
+    assert!(scene.find::<Secret>("build-7").await.is_none(), "nobody made one by asking");
+    scene.create::<Secret>(json!({ "metadata": { "name": "build-7" }, "stringData": { "password": "x" } })).await;
+    scene.phase("mine", Phase::Active).await;
 }

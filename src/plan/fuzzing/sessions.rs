@@ -175,7 +175,7 @@ impl Life {
                     restamp(Arc::make_mut(pod), &metadata);
                 }
             }
-            Step::Dial { .. } => self.world.attempt = Attempt::Reached,
+            Step::Dial(_) => self.world.attempt = Attempt::Reached,
             Step::DeletePod { uid, .. } => pods.retain(|pod| pod.uid().as_ref() != Some(&uid)),
             Step::DeleteSession => self.gone = true,
         }
@@ -223,7 +223,7 @@ fn keeps_to(world: &World, plan: &Plan<Step>, now: Instant) {
                 assert!(!ended && before.ready_at.is_none(), "a Secret for an instance that does not wait for one");
             }
             // The claim on a slot and the finalizer come before what they are for.
-            Step::EnsureClaim(_) | Step::EnsureSecret(_) | Step::EnsurePod(_) | Step::Dial { .. } => {
+            Step::EnsureClaim(_) | Step::EnsureSecret(_) | Step::EnsurePod(_) | Step::Dial(_) => {
                 let stands = !matches!(world.fence, Child::Wanting { .. } | Child::Going | Child::Impossible(_));
                 assert!(stands, "an instance before its wall: {:?}", world.fence);
                 assert!(!ended, "something is made for a session that has ended");

@@ -7,7 +7,6 @@ use super::{Attempt, Draining, View, World, created};
 use crate::api::condition::{self, Claim, Status, Type, merge};
 use crate::api::session::{Phase, WorkspaceSummary};
 use crate::api::time::{Instant, display, floor_second};
-use crate::api::workspace::url_at;
 use crate::api::{Session, SessionStatus, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::activity;
 use crate::plan::admission::Blocker;
@@ -320,7 +319,7 @@ fn url(world: &World, view: &View) -> Option<String> {
     let of_pod = view.instance.as_ref().and_then(|(pod, _)| instance::url(pod));
     let of_endpoint = || {
         let spec = &world.workspace.as_ref()?.spec;
-        url_at(spec.endpoint.as_ref()?.host.as_str(), &spec.access.without_host())
+        spec.endpoint.as_ref()?.url(&spec.access)
     };
     of_pod.or_else(|| view.before.url.clone()).or_else(of_endpoint)
 }

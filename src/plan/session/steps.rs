@@ -12,6 +12,7 @@ use crate::api::{
     MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_FINALIZER, SESSION_UID_LABEL, Session, SessionStatus,
     USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
 };
+use crate::plan::endpoint::Target;
 use crate::plan::pod;
 use crate::plan::volume::{self, Owner};
 
@@ -48,10 +49,7 @@ pub(super) fn provision(world: &World, workspace: &Workspace) -> Vec<Step> {
             steps.push(Step::EnsurePod(Box::new(pod::for_session(session, workspace, template, &world.hardening))));
             steps
         }
-        (None, Some(endpoint)) => vec![Step::Dial {
-            host: endpoint.host.to_string(),
-            port: u16::try_from(workspace.spec.access.port).unwrap_or_default(),
-        }],
+        (None, Some(endpoint)) => vec![Step::Dial(Box::new(Target::of(endpoint, &workspace.spec.access)))],
         (None, None) => Vec::new(),
     }
 }

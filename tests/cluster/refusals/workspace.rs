@@ -125,6 +125,36 @@ pub const CREATED: &[Row] = &[
         says: r#"spec.endpoint.host: Invalid value: "ssh://build-7": write a host name or an IP address alone, such as build-7.example.org or 192.0.2.10; the port belongs in spec.access.port"#,
     },
     Row {
+        wrong: "a host key that is a fingerprint",
+        written: "spec: {template: null, access: {protocol: SSH, port: 22}, endpoint: {host: build-7, hostKeys: [SHA256:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg-and-more-of-that-kind]}}",
+        by: By::Rule,
+        says: r#"spec.endpoint.hostKeys[0]: Invalid value: "SHA256:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg-and-more-of-that-kind": write a line such as that of /etc/ssh/ssh_host_ed25519_key.pub: ssh-ed25519 AAAA…"#,
+    },
+    Row {
+        wrong: "a host key for a protocol that has none",
+        written: "spec: {template: null, endpoint: {host: build-7, hostKeys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA]}}",
+        by: By::Rule,
+        says: "spec: Invalid value: spec.endpoint.hostKeys is for protocol SSH; leave it out, or set spec.access.protocol to SSH",
+    },
+    Row {
+        wrong: "a certificate's fingerprint in small letters",
+        written: "spec: {template: null, endpoint: {host: build-7, certificates: [a×95]}}",
+        by: By::Rule,
+        says: r#"spec.endpoint.certificates[0]: Invalid value: "a×95": write what `openssl x509 -noout -fingerprint -sha256` prints after '=': 32 pairs such as 9F:0A:…"#,
+    },
+    Row {
+        wrong: "a certificate for a protocol that shows none",
+        written: "spec: {template: null, access: {protocol: VNC}, endpoint: {host: build-7, certificates: [00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00]}}",
+        by: By::Rule,
+        says: "spec: Invalid value: spec.endpoint.certificates is for protocols HTTP and RDP; leave it out: the other protocols show no certificate",
+    },
+    Row {
+        wrong: "credentials that are no name",
+        written: "spec: {template: null, endpoint: {host: build-7, credentialsRef: {name: Build 7}}}",
+        by: By::Rule,
+        says: r#"spec.endpoint.credentialsRef.name: Invalid value: "Build 7": write the object's name: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"#,
+    },
+    Row {
         wrong: "no sessions at all",
         written: "spec: {maxSessions: 0}",
         by: By::Rule,

@@ -151,7 +151,7 @@ impl Life {
                 self.world.attempt = Attempt::None;
             }
             Step::Restamp { .. } => {}
-            Step::Dial { .. } => self.world.attempt = Attempt::Reached,
+            Step::Dial(_) => self.world.attempt = Attempt::Reached,
             Step::DeletePod { uid, .. } => self.world.pods.retain(|pod| pod.uid().as_deref() != Some(&uid)),
             Step::DeleteSession => self.deleted = true,
         }

@@ -14,7 +14,7 @@ use crate::cluster::{Cluster, connection};
 use crate::install::admission::policies;
 use crate::metrics::Metrics;
 use crate::operator::Operator;
-use crate::settings::Settings;
+use crate::settings::{Role, Settings};
 use crate::traces::Traces;
 
 /// Runs the operator until a signal.
@@ -24,7 +24,7 @@ use crate::traces::Traces;
 pub async fn operator(settings: Settings) -> anyhow::Result<()> {
     let metrics = Metrics::default();
     let Connected { client, server } = connect(&metrics).await?;
-    let Settings { identity, namespace, watch_namespaces, .. } = settings.clone();
+    let Role { identity, namespace, watch_namespaces, .. } = settings.role.clone();
     tracing::info!(identity, version = env!("CARGO_PKG_VERSION"), "starting");
     let traces = match &settings.traces {
         Some(wanted) => Traces::start(wanted, &identity, metrics.clone())?,
@@ -42,15 +42,15 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
         Some(policies) => operator.guarded_by(policies),
         None => operator,
     };
-    let outcome = until_told(operator, settings).await;
+    let outcome = until_told(operator, settings.role).await;
     // Once the lease is given up, or lost: nobody waits for a collector.
     traces.finish().await;
     outcome
 }
 
 /// Runs `operator` until a signal, with its endpoints beside it.
-async fn until_told(operator: Operator, settings: Settings) -> anyhow::Result<()> {
-    let mut endpoints = tokio::spawn(serve(settings, operator.cluster()));
+async fn until_told(operator: Operator, role: Role) -> anyhow::Result<()> {
+    let mut endpoints = tokio::spawn(serve(role, operator.cluster()));
     let (stop, stopped) = watch::channel(false);
     let mut operator = tokio::spawn(operator.run(stopped));
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -89,10 +89,10 @@ pub async fn connect(metrics: &Metrics) -> anyhow::Result<Connected> {
 }
 
 /// Serves health and metrics; returns when one of them cannot be served any more.
-async fn serve(settings: Settings, cluster: Cluster) -> anyhow::Result<()> {
+async fn serve(role: Role, cluster: Cluster) -> anyhow::Result<()> {
     tokio::try_join!(
-        admin::serve(settings.health_address, admin::routes(cluster.clone())),
-        admin::serve(settings.metrics_address, admin::metrics_routes(cluster)),
+        admin::serve(role.health_address, admin::routes(cluster.clone())),
+        admin::serve(role.metrics_address, admin::metrics_routes(cluster)),
     )?;
     Ok(())
 }

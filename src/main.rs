@@ -84,7 +84,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Operator(flags) => {
             let settings = flags.settle()?;
-            telemetry::start(settings.log_format, &settings.log).context("cannot start logging")?;
+            telemetry::start(settings.role.log_format, &settings.role.log).context("cannot start logging")?;
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             runtime.block_on(app::operator(settings))
         }

@@ -8,6 +8,7 @@ pub mod child;
 pub mod contract;
 pub mod deadline;
 pub mod drain;
+pub mod endpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod hardening;

@@ -1,9 +1,10 @@
-//! The operator's settings: flags and environment variables over the configuration file over defaults. Owns which there
-//! are, and what is wrong with them; not what they do.
+//! The settings of both roles: flags and environment variables over the configuration file, which is one for both, over
+//! defaults. Owns which there are, and what is wrong with them; not what they do.
 
 mod endpoints;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod gateway;
 mod instances;
 mod network;
 pub mod traces;
@@ -21,18 +22,18 @@ use crate::plan::hardening::Hardening;
 use crate::plan::network::Neighbourhood;
 use traces::TraceSettings;
 
-/// What `berth operator` is told on the command line and by the environment. What it is not told is in the file.
+/// What every role is told on the command line and by the environment. What it is not told is in the file.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Flags {
+pub struct Common {
     /// A YAML file with settings; what is given here or in the environment goes over it.
     #[arg(long, env = "BERTH_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// The namespace that holds the leader lease; in a pod, its own.
+    /// The namespace that Berth is installed in, which holds its leases; in a pod, its own.
     #[arg(long, env = "BERTH_NAMESPACE", default_value = "berth-system")]
     pub namespace: String,
 
-    /// What this process is called in the lease and in events; in a pod, the pod's name.
+    /// What this process is called in leases and in events; in a pod, the pod's name.
     #[arg(long, env = "BERTH_IDENTITY")]
     pub identity: Option<String>,
 
@@ -48,6 +49,22 @@ pub struct Flags {
     #[arg(long, env = "BERTH_METRICS_ADDRESS", value_name = "ADDRESS")]
     pub metrics_address: Option<SocketAddr>,
 
+    /// How log lines are written [default: json].
+    #[arg(long, env = "BERTH_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+
+    /// What is logged, as `level` or `target=level,…` [default: info].
+    #[arg(long, env = "BERTH_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+/// What `berth operator` is told on the command line and by the environment, beside what both roles are told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Flags {
+    /// What every role is told.
+    #[command(flatten)]
+    pub common: Common,
+
     /// Send traces of launches to the collector at this URL, by OTLP over HTTP, as in http://collector:4318 [default: none
     /// are sent].
     #[arg(long, env = "BERTH_TRACES_ENDPOINT", value_name = "URL")]
@@ -56,14 +73,6 @@ pub struct Flags {
     /// Where the activity of sessions is read from [default: status].
     #[arg(long, env = "BERTH_ACTIVITY_SOURCE", value_enum)]
     pub activity_source: Option<ActivitySource>,
-
-    /// How log lines are written [default: json].
-    #[arg(long, env = "BERTH_LOG_FORMAT", value_enum)]
-    pub log_format: Option<LogFormat>,
-
-    /// What is logged, as `level` or `target=level,…` [default: info].
-    #[arg(long, env = "BERTH_LOG", value_name = "FILTER")]
-    pub log: Option<String>,
 }
 
 /// The configuration file.
@@ -79,36 +88,21 @@ struct File {
     instances: instances::File,
     endpoints: endpoints::File,
     network: network::File,
-    gateway: Gateway,
+    gateway: gateway::File,
+    store: Store,
     admission: Admission,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Store {
+    url: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Admission {
     policies: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-struct Gateway {
-    ssh_user_ca: Vec<String>,
-}
-
-impl Gateway {
-    /// The authorities' public keys, each as a line of OpenSSH.
-    fn settle(self) -> anyhow::Result<Vec<String>> {
-        for line in &self.ssh_user_ca {
-            let mut words = line.split_ascii_whitespace();
-            let kind = words.next().is_some_and(|kind| kind.starts_with("ssh-") || kind.starts_with("ecdsa-"));
-            let key = words.next().is_some_and(|key| key.len() > 16);
-            anyhow::ensure!(
-                kind && key && !line.contains(['\n', '\r']) && !line.contains("PRIVATE"),
-                "an entry of gateway.sshUserCa is no public key: write the line of a file such as ca.pub"
-            );
-        }
-        Ok(self.ssh_user_ca)
-    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -150,12 +144,12 @@ pub enum LogFormat {
     Text,
 }
 
-/// The settings in force.
+/// What every role is told, settled.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// The namespace of the leader lease.
+pub struct Role {
+    /// The namespace that Berth is installed in.
     pub namespace: String,
-    /// What this process is called: unique among all that ever contend for the lease at the same time.
+    /// What this process is called: unique among all that ever contend for a lease at the same time.
     pub identity: String,
     /// The namespaces to work in, each once; none stands for the whole cluster.
     pub watch_namespaces: Vec<String>,
@@ -163,6 +157,17 @@ pub struct Settings {
     pub health_address: SocketAddr,
     /// Where the metrics are served.
     pub metrics_address: SocketAddr,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// What is logged.
+    pub log: String,
+}
+
+/// The operator's settings in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// What every role is told.
+    pub role: Role,
     /// Where traces are sent, if anywhere.
     pub traces: Option<TraceSettings>,
     /// Where endpoints may be.
@@ -178,29 +183,20 @@ pub struct Settings {
     pub neighbourhood: Neighbourhood,
     /// Where the activity of sessions is read from.
     pub activity_source: ActivitySource,
-    /// How log lines are written.
-    pub log_format: LogFormat,
-    /// What is logged.
-    pub log: String,
 }
 
-impl Flags {
-    /// The settings in force: these flags over their file over the defaults.
-    ///
-    /// # Errors
-    /// When the file cannot be read, has an unknown key or a wrong value, or a namespace's name or a collector's URL is none.
-    pub fn settle(self) -> anyhow::Result<Settings> {
-        let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
-        self.over(file)
+impl Common {
+    fn file(&self) -> anyhow::Result<File> {
+        Ok(self.config.as_deref().map(read).transpose()?.unwrap_or_default())
     }
 
     /// These flags over `file` over the defaults.
-    fn over(self, file: File) -> anyhow::Result<Settings> {
+    fn settle(self, file: &File) -> anyhow::Result<Role> {
         // A variable that is set to nothing says nothing.
         let mut watch_namespaces = self.watch_namespaces.clone();
         watch_namespaces.retain(|name| !name.is_empty());
         if watch_namespaces.is_empty() {
-            watch_namespaces = file.watch_namespaces;
+            watch_namespaces.clone_from(&file.watch_namespaces);
         }
         watch_namespaces.sort_unstable();
         watch_namespaces.dedup();
@@ -211,21 +207,41 @@ impl Flags {
             );
         }
         let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        Ok(Settings {
-            ssh_user_ca: file.gateway.settle()?,
-            neighbourhood: network::settle(file.network, &self.namespace)?,
+        Ok(Role {
             identity: self.identity.unwrap_or_else(own_name),
             namespace: self.namespace,
             watch_namespaces,
             health_address: self.health_address.or(file.health.address).unwrap_or_else(|| any(8081)),
             metrics_address: self.metrics_address.or(file.metrics.address).unwrap_or_else(|| any(8080)),
+            log_format: self.log_format.or(file.log.format).unwrap_or_default(),
+            log: self.log.or_else(|| file.log.filter.clone()).unwrap_or_else(|| "info".to_owned()),
+        })
+    }
+}
+
+impl Flags {
+    /// The settings in force: these flags over their file over the defaults.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has an unknown key or a wrong value, or a namespace's name or a collector's URL is none.
+    pub fn settle(self) -> anyhow::Result<Settings> {
+        let file = self.common.file()?;
+        self.over(file)
+    }
+
+    /// These flags over `file` over the defaults.
+    fn over(self, file: File) -> anyhow::Result<Settings> {
+        file.gateway.check()?;
+        let role = self.common.settle(&file)?;
+        Ok(Settings {
+            ssh_user_ca: file.gateway.ssh_user_ca()?,
+            neighbourhood: network::settle(file.network, &role.namespace)?,
             traces: traces::settle(self.traces_endpoint, file.traces, |name| std::env::var(name).ok())?,
             destinations: endpoints::settle(file.endpoints)?,
             admission_policies: file.admission.policies.filter(|prefix| !prefix.is_empty()),
             hardening: instances::settle(file.instances)?,
             activity_source: self.activity_source.or(file.activity.source).unwrap_or_default(),
-            log_format: self.log_format.or(file.log.format).unwrap_or_default(),
-            log: self.log.or(file.log.filter).unwrap_or_else(|| "info".to_owned()),
+            role,
         })
     }
 }
@@ -270,13 +286,19 @@ mod tests {
     use super::*;
 
     fn flags() -> Flags {
-        Flags { namespace: "berth-system".to_owned(), identity: Some("me".to_owned()), ..Flags::default() }
+        told(Common::default())
+    }
+
+    fn told(common: Common) -> Flags {
+        let namespace = "berth-system".to_owned();
+        Flags { common: Common { namespace, identity: Some("me".to_owned()), ..common }, ..Flags::default() }
     }
 
     fn with_file(name: &str, text: &str, flags: Flags) -> Result<Settings, String> {
         let path = std::env::temp_dir().join(format!("berth-settings-{}-{name}.yaml", std::process::id()));
         std::fs::write(&path, text).unwrap();
-        let settled = Flags { config: Some(path.clone()), ..flags }.settle();
+        let common = Common { config: Some(path.clone()), ..flags.common };
+        let settled = Flags { common, ..flags }.settle();
         std::fs::remove_file(&path).unwrap();
         settled.map_err(|error| format!("{error:#}"))
     }
@@ -284,10 +306,11 @@ mod tests {
     #[test]
     fn without_a_word_all_is_as_the_documentation_says() {
         let settings = flags().settle().unwrap();
-        assert_eq!(settings.health_address.to_string(), "[::]:8081");
-        assert_eq!(settings.metrics_address.to_string(), "[::]:8080");
-        assert_eq!((settings.log_format, settings.log.as_str()), (LogFormat::Json, "info"));
-        assert!(settings.watch_namespaces.is_empty());
+        let role = &settings.role;
+        assert_eq!(role.health_address.to_string(), "[::]:8081");
+        assert_eq!(role.metrics_address.to_string(), "[::]:8080");
+        assert_eq!((role.log_format, role.log.as_str()), (LogFormat::Json, "info"));
+        assert!(role.watch_namespaces.is_empty());
         assert_eq!(with_file("empty", "# nothing\n", flags()), Ok(settings.clone()));
         assert_eq!(with_file("braces", "{}\n", flags()), Ok(settings));
     }
@@ -295,12 +318,13 @@ mod tests {
     #[test]
     fn a_flag_goes_over_the_file() {
         let text = "log: {format: text, filter: debug}\nwatchNamespaces: [b, a, b]\nmetrics: {address: 127.0.0.1:1}\n";
-        let settings = with_file("over", text, Flags { log: Some("warn".to_owned()), ..flags() }).unwrap();
-        assert_eq!((settings.log_format, settings.log.as_str()), (LogFormat::Text, "warn"));
-        assert_eq!(settings.watch_namespaces, ["a", "b"]);
-        let unset = Flags { watch_namespaces: vec![String::new()], ..flags() };
-        assert_eq!(with_file("unset", text, unset).unwrap().watch_namespaces, ["a", "b"]);
-        assert_eq!(settings.metrics_address.to_string(), "127.0.0.1:1");
+        let warn = told(Common { log: Some("warn".to_owned()), ..Common::default() });
+        let role = with_file("over", text, warn).unwrap().role;
+        assert_eq!((role.log_format, role.log.as_str()), (LogFormat::Text, "warn"));
+        assert_eq!(role.watch_namespaces, ["a", "b"]);
+        let unset = told(Common { watch_namespaces: vec![String::new()], ..Common::default() });
+        assert_eq!(with_file("unset", text, unset).unwrap().role.watch_namespaces, ["a", "b"]);
+        assert_eq!(role.metrics_address.to_string(), "127.0.0.1:1");
     }
 
     #[test]
@@ -317,6 +341,9 @@ mod tests {
             ("endpoints: {allow: [10.0.0.0/33]}", "`10.0.0.0/33` in endpoints.allow"),
             ("endpoints: {deny: [build-7]}", "`build-7` in endpoints.deny"),
             ("gateway: {sshUserCa: [key]}", "gateway.sshUserCa is no public key"),
+            ("gateway: {trustedHops: [edge]}", "`edge` in gateway.trustedHops"),
+            ("gateway: {origins: [portal.example.org]}", "gateway.origins is no origin"),
+            ("gateway: {limits: {burst: 0}}", "gateway.limits.burst is 0"),
             ("network: {internal: [campus]}", "`campus` in network.internal"),
             ("network: {dns: [{}]}", "network.dns[0] is wrong: write exactly one of cidr"),
             ("network: {gateways: [{cidr: 10.0.0.1}]}", "`10.0.0.1` is no network"),
@@ -327,7 +354,8 @@ mod tests {
             let error = with_file("wrong", text, flags()).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");
         }
-        let missing = Flags { config: Some("/nowhere/berth.yaml".into()), ..flags() }.settle().unwrap_err();
+        let nowhere = Common { config: Some("/nowhere/berth.yaml".into()), ..Common::default() };
+        let missing = told(nowhere).settle().unwrap_err();
         assert!(format!("{missing:#}").contains("/nowhere/berth.yaml"));
     }
 }

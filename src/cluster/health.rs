@@ -25,7 +25,14 @@ enum Trouble {
     Unknown(String),
     /// The watch was interrupted then. It is taken up again without a word where nothing has changed meanwhile, so
     /// that an interruption counts only while it is fresh; one that lasts is told anew at each attempt.
-    Interrupted(Instant, String),
+    Interrupted(Interruption, String),
+}
+
+/// Since when a watch has been interrupted, and when that was told last.
+#[derive(Clone, Copy)]
+struct Interruption {
+    since: Instant,
+    told: Instant,
 }
 
 /// Under what the looks at the lease are told.
@@ -69,10 +76,24 @@ impl WatchHealth {
     pub fn interrupted(&self, kind: &'static str, scope: &Scope, error: String) {
         let mut troubles = self.lock();
         let trouble = troubles.entry((kind, scope.clone())).or_default();
+        let told = Instant::now();
         *trouble = Some(match trouble {
             Some(Trouble::Unlisted(_) | Trouble::Unknown(_)) => Trouble::Unlisted(error),
-            Some(Trouble::Interrupted(..)) | None => Trouble::Interrupted(Instant::now(), error),
+            Some(Trouble::Interrupted(before, _)) if before.told.elapsed() < FRESH => {
+                Trouble::Interrupted(Interruption { told, ..*before }, error)
+            }
+            Some(Trouble::Interrupted(..)) | None => Trouble::Interrupted(Interruption { since: told, told }, error),
         });
+    }
+
+    /// For how long something that the caches had once has not been kept up.
+    pub fn behind_for(&self) -> Option<Duration> {
+        let troubles = self.lock();
+        let interrupted = troubles.values().flatten().filter_map(|trouble| match trouble {
+            Trouble::Interrupted(at, _) if at.told.elapsed() < FRESH => Some(at.since.elapsed()),
+            Trouble::Interrupted(..) | Trouble::Unlisted(_) | Trouble::Unknown(_) => None,
+        });
+        interrupted.max()
     }
 
     /// The API server does not know the kind.
@@ -88,6 +109,13 @@ impl WatchHealth {
         let mut watches = troubles.iter().filter(|((kind, scope), _)| *kind != LEASE && covers(scope)).peekable();
         let pending = |trouble: &Option<Trouble>| matches!(trouble, Some(Trouble::Unlisted(_) | Trouble::Unknown(_)));
         watches.peek().is_some() && watches.all(|(_, trouble)| !pending(trouble))
+    }
+
+    /// Whether every kind was listed wherever it is watched.
+    pub fn is_listed_everywhere(&self) -> bool {
+        let troubles = self.lock();
+        let pending = |trouble: &Option<Trouble>| matches!(trouble, Some(Trouble::Unlisted(_) | Trouble::Unknown(_)));
+        !troubles.is_empty() && !troubles.values().any(pending)
     }
 
     /// The kinds that cannot be watched, with the reason.
@@ -116,7 +144,7 @@ impl Trouble {
     fn why(&self) -> Option<&String> {
         match self {
             Self::Unlisted(why) | Self::Unknown(why) => Some(why),
-            Self::Interrupted(at, why) => Some(why).filter(|_| at.elapsed() < FRESH),
+            Self::Interrupted(at, why) => Some(why).filter(|_| at.told.elapsed() < FRESH),
         }
     }
 }

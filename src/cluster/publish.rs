@@ -29,7 +29,12 @@ pub struct Publisher {
 impl Publisher {
     /// A publisher that reports under this pod's name.
     pub fn new(client: Client, instance: &str) -> Self {
-        let reporter = Reporter { controller: EVENT_REPORTER.to_owned(), instance: Some(instance.to_owned()) };
+        Self::of(client, EVENT_REPORTER, instance)
+    }
+
+    /// A publisher that reports as this controller, under this pod's name.
+    pub fn of(client: Client, controller: &str, instance: &str) -> Self {
+        let reporter = Reporter { controller: controller.to_owned(), instance: Some(instance.to_owned()) };
         let recorder = Recorder::new(client.clone(), reporter.clone());
         Self { client, reporter, recorder: Arc::new(Mutex::new((recorder, 0))), under_way: TaskTracker::new() }
     }

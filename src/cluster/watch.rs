@@ -21,11 +21,12 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::ReconcileRequest;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
 use super::cache::{Cache, Scope, Taken, key};
+use super::health::WatchHealth;
 use super::slim::Slim;
 use super::unreadable::{self, Unreadable};
 use crate::api::session::Phase;
@@ -119,41 +120,47 @@ pub async fn run(cluster: Cluster, namespaces: Vec<String>) {
     if scopes.is_empty() {
         scopes.push(None);
     }
-    let watches = scopes.into_iter().map(|scope| {
-        let watches = Watches { cluster: cluster.clone(), scope, handed_in: handed_in.clone() };
-        watches.run()
-    });
+    let watches = scopes.into_iter().map(|scope| everything_in(&cluster, scope, handed_in.clone()));
     futures::join!(futures::future::join_all(watches), telling);
 }
 
-/// The watches of one scope, one for each kind.
-struct Watches {
-    cluster: Cluster,
-    scope: Scope,
-    handed_in: unreadable::Sender,
+/// The operator's watches of one scope, one for each kind.
+async fn everything_in(cluster: &Cluster, scope: Scope, handed_in: unreadable::Sender) {
+    let stores = &cluster.stores;
+    let all = watcher::Config::default;
+    for kind in KINDS {
+        cluster.health.unlisted(kind, &scope);
+    }
+    let managed = all().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
+    let watches =
+        Watches { client: cluster.client.clone(), health: cluster.health.clone(), scope, handed_in: Some(handed_in) };
+    futures::join!(
+        watches.watch("Session", all(), &stores.sessions, |change| session_changed(cluster, change)),
+        watches.watch("Workspace", all(), &stores.workspaces, |change| workspace_changed(cluster, change)),
+        watches.watch("SessionPolicy", all(), &stores.policies, |change| policy_changed(cluster, change)),
+        watches.watch("Pod", managed.clone(), &stores.pods, |change| pod_changed(cluster, change)),
+        watches.watch("NetworkPolicy", managed.clone(), &stores.network_policies, |change| {
+            network_policy_changed(cluster, change);
+        }),
+        watches.watch("PodDisruptionBudget", managed, &stores.budgets, |change| budget_changed(cluster, change)),
+    );
+}
+
+/// What the watches of one scope share.
+pub struct Watches {
+    /// The connection.
+    pub client: Client,
+    /// Where is told how they do.
+    pub health: WatchHealth,
+    /// What they cover.
+    pub scope: Scope,
+    /// Where objects go that cannot be read, if anybody does something about them.
+    pub handed_in: Option<unreadable::Sender>,
 }
 
 impl Watches {
-    async fn run(self) {
-        let (cluster, stores) = (&self.cluster, &self.cluster.stores);
-        let all = watcher::Config::default;
-        for kind in KINDS {
-            cluster.health.unlisted(kind, &self.scope);
-        }
-        let managed = all().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
-        futures::join!(
-            self.watch("Session", all(), &stores.sessions, |change| session_changed(cluster, change)),
-            self.watch("Workspace", all(), &stores.workspaces, |change| workspace_changed(cluster, change)),
-            self.watch("SessionPolicy", all(), &stores.policies, |change| policy_changed(cluster, change)),
-            self.watch("Pod", managed.clone(), &stores.pods, |change| pod_changed(cluster, change)),
-            self.watch("NetworkPolicy", managed.clone(), &stores.network_policies, |change| {
-                network_policy_changed(cluster, change);
-            }),
-            self.watch("PodDisruptionBudget", managed, &stores.budgets, |change| budget_changed(cluster, change)),
-        );
-    }
-
-    async fn watch<K>(
+    /// Watches one kind until the process ends. Each event enters `cache` first; then `changed` is told of it.
+    pub async fn watch<K>(
         &self,
         kind: &'static str,
         config: watcher::Config,
@@ -169,11 +176,10 @@ impl Watches {
             + Sync
             + 'static,
     {
-        let Self { cluster, scope, handed_in } = self;
-        let health = &cluster.health;
+        let Self { client, health, scope, handed_in } = self;
         let api: Api<DeserializeGuard<K>> = match scope {
-            Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
-            None => Api::all(cluster.client.clone()),
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
         };
         let events = watcher(api, config).default_backoff();
         pin_mut!(events);
@@ -219,7 +225,9 @@ impl Watches {
                     }
                     changed(Change::Readability(&object.metadata));
                     let reference = unreadable::reference::<K>(&object);
-                    let _ = handed_in.unbounded_send(Unreadable { reference, object: *object, is_news });
+                    if let Some(handed_in) = handed_in {
+                        let _ = handed_in.unbounded_send(Unreadable { reference, object: *object, is_news });
+                    }
                 }
                 Err(Refused { object, gone: true }) => match cache.forget(&object.metadata) {
                     Some(known) => changed(Change::Gone(&known)),
@@ -249,7 +257,7 @@ fn words(error: &watcher::Error) -> String {
 }
 
 /// What a watch brought, after its cache has taken it in.
-enum Change<'a, K> {
+pub enum Change<'a, K> {
     /// The object is there, as it is here.
     Is(&'a K),
     /// The object is gone.

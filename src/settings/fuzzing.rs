@@ -1,7 +1,7 @@
 //! The body of the fuzz target about settings: the configuration file, the collector's URL, and what a refusal shows.
 
 use super::traces::{self, TraceSettings};
-use super::{Flags, Settings, is_dns_label, parse};
+use super::{Common, Flags, Settings, is_dns_label, parse};
 
 /// What no text of ours has.
 const SECRET: &str = "ZuHauseUm4";
@@ -17,12 +17,9 @@ pub fn settings(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (file, flag) = text.split_once('\0').unwrap_or((text, ""));
     if let Ok(read) = parse(file) {
-        let flags = Flags {
-            namespace: "berth-system".to_owned(),
-            identity: Some("me".to_owned()),
-            traces_endpoint: Some(flag.to_owned()),
-            ..Flags::default()
-        };
+        let common =
+            Common { namespace: "berth-system".to_owned(), identity: Some("me".to_owned()), ..Common::default() };
+        let flags = Flags { common, traces_endpoint: Some(flag.to_owned()), ..Flags::default() };
         let settled = flags.clone().over(read.clone()).map_err(|error| format!("{error:#}"));
         assert_eq!(settled, flags.over(read).map_err(|error| format!("{error:#}")), "another answer the second time");
         match settled {
@@ -34,7 +31,7 @@ pub fn settings(data: &[u8]) {
 }
 
 fn sound(settings: &Settings) {
-    let names = &settings.watch_namespaces;
+    let names = &settings.role.watch_namespaces;
     assert!(names.is_sorted_by(|one, next| one < next) && names.iter().all(|name| is_dns_label(name)), "{names:?}");
     let Some(TraceSettings { endpoint, headers }) = &settings.traces else { return };
     assert!(["http", "https"].contains(&endpoint.scheme_str().unwrap_or_default()), "{endpoint}");

@@ -53,7 +53,7 @@ pub async fn serve(address: SocketAddr, routes: Router) -> anyhow::Result<()> {
 }
 
 /// Listens on `address`. Where a node has no IPv6, every address of it is every one of IPv4.
-async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     match TcpListener::bind(address).await {
         Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await

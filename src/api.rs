@@ -27,6 +27,8 @@ pub const VERSION: &str = "v1alpha1";
 
 /// Field manager of the operator's writes.
 pub const OPERATOR_MANAGER: &str = "berth-operator";
+/// Field manager of the gateway's writes.
+pub const GATEWAY_MANAGER: &str = "berth-gateway";
 /// Name under which the operator reports events.
 pub const EVENT_REPORTER: &str = "berth.dev/operator";
 

@@ -1,5 +1,7 @@
-//! The process around an operator: its connection, its endpoints, and its end. On a signal the operator stops in
+//! The process around an operator or a gateway: its connection, its endpoints, and its end. On a signal the operator stops in
 //! order; when it loses the lease the process exits, and is started anew by Kubernetes.
+
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use kube::{Client, Config};
@@ -11,9 +13,11 @@ use crate::admin;
 use crate::clock::Clock;
 use crate::cluster::dial::Destinations;
 use crate::cluster::{Cluster, connection};
+use crate::gateway::{Gateway, routes};
 use crate::install::admission::policies;
 use crate::metrics::Metrics;
 use crate::operator::Operator;
+use crate::settings::gateway::GatewaySettings;
 use crate::settings::{Role, Settings};
 use crate::traces::Traces;
 
@@ -46,6 +50,39 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
     // Once the lease is given up, or lost: nobody waits for a collector.
     traces.finish().await;
     outcome
+}
+
+/// Runs the gateway until a signal.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn gateway(settings: GatewaySettings) -> anyhow::Result<()> {
+    let Connected { client, .. } = connect(&Metrics::default()).await?;
+    let Role { identity, health_address, metrics_address, .. } = settings.role.clone();
+    tracing::info!(identity, version = env!("CARGO_PKG_VERSION"), "starting");
+    let (stop, stopping) = watch::channel(false);
+    let gateway = Arc::new(Gateway::open(client, Clock::system(), settings, stopping).await?);
+    let endpoints = {
+        let gateway = Arc::clone(&gateway);
+        async move {
+            tokio::try_join!(
+                admin::serve(health_address, routes::health(Arc::clone(&gateway))),
+                admin::serve(metrics_address, routes::metrics(gateway)),
+            )
+        }
+    };
+    let mut endpoints = tokio::spawn(async move { endpoints.await.map(|_| ()) });
+    let mut work = tokio::spawn(gateway.run());
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::select! {
+        ended = &mut work => return ended.context("the gateway ended unasked")?,
+        ended = &mut endpoints => return Err(endpoints_ended(ended)),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let _ = stop.send(true);
+    work.await.context("the gateway ended unasked")?
 }
 
 /// Runs `operator` until a signal, with its endpoints beside it.

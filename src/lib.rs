@@ -8,12 +8,14 @@ pub mod admin;
 #[allow(clippy::duplicated_attributes, reason = "columns of a CRD repeat their types and priorities")]
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod controller;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod gateway;
 pub mod install;
 pub mod let_go;
 pub mod metrics;
@@ -22,5 +24,6 @@ pub mod plan;
 pub mod planted;
 pub mod reference;
 pub mod settings;
+pub mod store;
 pub mod telemetry;
 pub mod traces;

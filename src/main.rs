@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use berth::audit::{self, Audit};
 use berth::install::{self, admission::Guarded};
 use berth::let_go::LetGo;
+use berth::settings::gateway::GatewayFlags;
 use berth::settings::{Flags, LogFormat};
 use berth::{app, cli, let_go, plan, reference, telemetry};
 use clap::{Parser, Subcommand};
@@ -19,6 +21,7 @@ use clap::{Parser, Subcommand};
     arg_required_else_help = true,
     after_help = "Examples:
   berth operator --log-format text         run against the cluster of KUBECONFIG
+  berth gateway --store sqlite:/tmp/b.db   serve the REST API of that cluster
   berth manifests crds | kubectl apply --server-side -f -
   berth kubectl list                       the plugin of kubectl, without a link called kubectl-berth"
 )]
@@ -31,6 +34,11 @@ struct Cli {
 enum Command {
     /// Reconcile Workspaces and Sessions until stopped.
     Operator(Flags),
+    /// Serve the REST API until stopped.
+    Gateway(GatewayFlags),
+    /// Look into the audit: verify it, or export it.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Remove Berth's finalizers, once it is uninstalled: nothing then waits for an operator that is gone.
     LetGo(LetGo),
     /// Print what Berth brings to the cluster; the chart in charts/berth installs it with the operator.
@@ -70,7 +78,7 @@ fn main() -> ExitCode {
         return code;
     }
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             // Before the logger is up, and for a person at a terminal, the words alone.
@@ -80,13 +88,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
-    match cli.command {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Command::Audit(told) = cli.command {
+        return tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(audit::run(told));
+    }
+    perform(cli.command).map(|()| ExitCode::SUCCESS)
+}
+
+fn perform(command: Command) -> anyhow::Result<()> {
+    match command {
+        // It has an exit code of its own.
+        Command::Audit(_) => Ok(()),
         Command::Operator(flags) => {
             let settings = flags.settle()?;
             telemetry::start(settings.role.log_format, &settings.role.log).context("cannot start logging")?;
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
             runtime.block_on(app::operator(settings))
+        }
+        Command::Gateway(flags) => {
+            let settings = flags.settle()?;
+            telemetry::start(settings.role.log_format, &settings.role.log).context("cannot start logging")?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+            runtime.block_on(app::gateway(settings))
         }
         Command::LetGo(told) => {
             telemetry::start(LogFormat::Json, "info").context("cannot start logging")?;

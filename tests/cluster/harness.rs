@@ -1,6 +1,7 @@
 //! What every test of this suite stands on: the connection, a namespace for each test, builders, and waiting. It
 //! owns the one bound for waiting, and what is printed when that has passed.
 
+pub mod api;
 mod build;
 mod record;
 mod scene;

@@ -5,5 +5,7 @@
 
 mod collector;
 mod generated;
+mod postgres;
+mod store;
 mod traces;
 mod walls;

@@ -76,6 +76,56 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- end }}
 
+{{/* The gateway's name. */}}
+{{- define "berth.gateway" -}}
+{{ .Release.Name | trunc 46 | trimSuffix "-" }}-gateway
+{{- end }}
+
+{{/* "true" where the release has a gateway: its callers' tokens are asked for in the cluster, to which one who works in a few
+namespaces alone has no right. */}}
+{{- define "berth.gatewayEnabled" -}}
+{{- if kindIs "invalid" .Values.gateway.enabled | ternary (not .Values.watchNamespaces) .Values.gateway.enabled -}}
+true
+{{- end -}}
+{{- end }}
+
+{{- define "berth.gatewayLabels" -}}
+{{ include "berth.labels" (dict "root" . "component" "gateway") }}
+{{- end }}
+
+{{/* Labels by which the gateway's pods are selected; the walls around instances let them in by these. */}}
+{{- define "berth.gatewaySelectorLabels" -}}
+app.kubernetes.io/name: berth-gateway
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "berth.gatewayServiceAccount" -}}
+{{- if .Values.gateway.serviceAccountName -}}
+{{ .Values.gateway.serviceAccountName }}
+{{- else if .Values.serviceAccount.create -}}
+{{ include "berth.gateway" . }}
+{{- else -}}
+{{ fail "serviceAccount.create is false, and gateway.serviceAccountName does not say which account the gateway is to use." }}
+{{- end -}}
+{{- end }}
+
+{{/* What the gateway may do with Berth's kinds, in the cluster or in a watched namespace. */}}
+{{- define "berth.gatewayRules" -}}
+# `operate` is no request: by it the admission policies know Berth's own accounts. The gateway asks for its callers' rights itself.
+- apiGroups: [berth.dev]
+  resources: [sessions]
+  verbs: [get, list, watch, create, patch, operate]
+- apiGroups: [berth.dev]
+  resources: [sessions/status]
+  verbs: [patch]
+- apiGroups: [berth.dev]
+  resources: [workspaces, sessionpolicies]
+  verbs: [get, list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
 {{/* The image, by digest where there is one. */}}
 {{- define "berth.image" -}}
 {{- $tagged := printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
@@ -91,6 +141,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $config := deepCopy .Values.config -}}
 {{- if .Values.watchNamespaces -}}
 {{- $_ := set $config "watchNamespaces" .Values.watchNamespaces -}}
+{{- end -}}
+{{- if and (include "berth.gatewayEnabled" .) .Values.gateway.tls.secretName -}}
+{{- $gateway := $config.gateway | default dict -}}
+{{- $_ := set $gateway "tls" (dict "certificate" "/etc/berth-tls/tls.crt" "key" "/etc/berth-tls/tls.key") -}}
+{{- $_ := set $config "gateway" $gateway -}}
 {{- end -}}
 {{- if include "berth.guarded" . -}}
 {{- $_ := set $config "admission" (dict "policies" .Release.Name) -}}

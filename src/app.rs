@@ -40,6 +40,7 @@ pub async fn operator(settings: Settings) -> anyhow::Result<()> {
         .dialling(Destinations { api_server: server, ..settings.destinations.clone() })
         .with_hardening(settings.hardening.clone())
         .trusting(settings.ssh_user_ca.clone())
+        .leaving_history_to(settings.pruner)
         .surrounded_by(settings.neighbourhood.clone())
         .with_traces(traces.clone());
     let operator = match policies {

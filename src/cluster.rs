@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::plan::hardening::Hardening;
 use crate::plan::network::Neighbourhood;
+use crate::plan::session::Pruner;
 use crate::traces::Traces;
 use cache::Stores;
 use dial::Destinations;
@@ -73,6 +74,8 @@ pub struct Cluster {
     pub drains: Drains,
     /// What the installation says of every instance.
     pub hardening: Arc<Hardening>,
+    /// Who prunes ended sessions.
+    pub pruner: Pruner,
     /// Who is around every instance.
     pub neighbourhood: Arc<Neighbourhood>,
     /// The time.

@@ -12,6 +12,7 @@ mod head;
 pub mod metrics;
 pub mod past;
 pub mod problem;
+mod prune;
 pub mod record;
 pub mod rights;
 pub mod routes;
@@ -98,10 +99,12 @@ impl Gateway {
     pub async fn run(self: Arc<Self>) -> anyhow::Result<()> {
         let gateway = self;
         let (ends, seen) = ends::channel();
+        let (recorded, to_prune) = futures::channel::mpsc::unbounded();
         let namespaces = gateway.settings.role.watch_namespaces.clone();
         let watching = gateway.board.clone().run(gateway.client.clone(), namespaces, ends);
         let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
-        let _recording = AbortOnDropHandle::new(tokio::spawn(ends::run(Arc::clone(&gateway), seen)));
+        let _recording = AbortOnDropHandle::new(tokio::spawn(ends::run(Arc::clone(&gateway), seen, recorded)));
+        let _pruning = AbortOnDropHandle::new(tokio::spawn(prune::run(Arc::clone(&gateway), to_prune)));
         let _publishing = AbortOnDropHandle::new(tokio::spawn(head::run(Arc::clone(&gateway))));
         let served = serve::serve(Arc::clone(&gateway), routes::all(Arc::clone(&gateway))).await;
         gateway.publisher.finish().await;

@@ -27,6 +27,7 @@ use crate::install::admission::Guarded;
 use crate::metrics::Metrics;
 use crate::plan::hardening::Hardening;
 use crate::plan::network::Neighbourhood;
+use crate::plan::session::Pruner;
 use crate::traces::Traces;
 
 /// The name of the leader lease.
@@ -66,6 +67,7 @@ impl Operator {
             drains: Drains::default(),
             keyring: Keyring::new(namespace, Vec::new()),
             hardening: Arc::default(),
+            pruner: Pruner::default(),
             neighbourhood: Arc::new(Neighbourhood::of(namespace)),
             clock,
         };
@@ -104,6 +106,13 @@ impl Operator {
     #[must_use]
     pub fn dialling(mut self, destinations: Destinations) -> Self {
         self.cluster.destinations = Arc::new(destinations);
+        self
+    }
+
+    /// Leaving ended sessions to whom this says.
+    #[must_use]
+    pub fn leaving_history_to(mut self, pruner: Pruner) -> Self {
+        self.cluster.pruner = pruner;
         self
     }
 

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use crate::cluster::dial::Destinations;
 use crate::plan::hardening::Hardening;
 use crate::plan::network::Neighbourhood;
+use crate::plan::session::Pruner;
 use traces::TraceSettings;
 
 /// What every role is told on the command line and by the environment. What it is not told is in the file.
@@ -90,7 +91,22 @@ struct File {
     network: network::File,
     gateway: gateway::File,
     store: Store,
+    history: History,
     admission: Admission,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct History {
+    pruned_by: PrunedBy,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PrunedBy {
+    #[default]
+    Operator,
+    Gateway,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -175,6 +191,8 @@ pub struct Settings {
     /// What the names of the admission policies begin with that must stand before anybody is launched; none where nobody
     /// installed any.
     pub admission_policies: Option<String>,
+    /// Who prunes ended sessions.
+    pub pruner: Pruner,
     /// What every instance has, whatever its template says.
     pub hardening: Hardening,
     /// The public keys of the authorities whose certificates instances trust over SSH.
@@ -239,6 +257,10 @@ impl Flags {
             traces: traces::settle(self.traces_endpoint, file.traces, |name| std::env::var(name).ok())?,
             destinations: endpoints::settle(file.endpoints)?,
             admission_policies: file.admission.policies.filter(|prefix| !prefix.is_empty()),
+            pruner: match file.history.pruned_by {
+                PrunedBy::Operator => Pruner::Operator,
+                PrunedBy::Gateway => Pruner::Gateway,
+            },
             hardening: instances::settle(file.instances)?,
             activity_source: self.activity_source.or(file.activity.source).unwrap_or_default(),
             role,

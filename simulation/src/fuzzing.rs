@@ -255,6 +255,7 @@ fn lived(
         fence: Fence::Stands,
         secret: None,
         draining: session::Draining::No,
+        pruned_by: session::Pruner::Operator,
     };
     for _ in 0..6 {
         for step in session::decide(&world, now).steps {

@@ -10,7 +10,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::Cluster;
-use super::cache::key;
+use super::cache::{Stores, key};
 use super::error::{CallError, bounded, optional};
 use crate::api::condition::{self, Type};
 use crate::api::session::Phase;
@@ -152,7 +152,7 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
     let awaits_instance = session.status.as_ref().is_none_or(|it| it.ready_at.is_none() && it.ended_at.is_none());
     let launched_from = workspace.as_deref().filter(|_| awaits_instance);
     World {
-        policy: policy(cluster, workspace.as_deref()),
+        policy: policy(&cluster.stores, workspace.as_deref()),
         // Who else wants a slot matters only to those who have none.
         rivals: if is_admitted(cluster, &session) { Vec::new() } else { rivals(cluster, &session) },
         pods,
@@ -162,6 +162,7 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         attempt: cluster.memory.attempt(&uid),
         unguarded: cluster.guard.trouble(),
         hardening: Arc::clone(&cluster.hardening),
+        pruned_by: cluster.pruner,
         draining: node(&session).map(|node| cluster.drains.of(node)).unwrap_or_default(),
         secret: launched_from.and_then(|workspace| secret(cluster, workspace)),
         fence: launched_from.map(|workspace| fence(cluster, workspace)).unwrap_or_default(),
@@ -255,10 +256,10 @@ pub async fn has_session(cluster: &Cluster, pod: &Pod) -> Result<bool, CallError
 }
 
 /// The policy of a Workspace: the one that it names, else the one called `default`, else none.
-fn policy(cluster: &Cluster, workspace: Option<&Workspace>) -> PolicySource {
+pub fn policy(stores: &Stores, workspace: Option<&Workspace>) -> PolicySource {
     let Some(workspace) = workspace else { return PolicySource::Unknown };
     let namespace = workspace.namespace().unwrap_or_default();
-    let policies = &cluster.stores.policies;
+    let policies = &stores.policies;
     let named = workspace.spec.policy_ref.as_ref().map(|reference| reference.name.to_string());
     let name = named.clone().unwrap_or_else(|| "default".to_owned());
     if let Some(why) = policies.why_unreadable(&namespace, &name) {
@@ -330,7 +331,7 @@ pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::Wor
         holding: admitted + unknown,
         waiting: live.len() - admitted,
         last_end: ended.into_iter().filter_map(end).max_by_key(|end| end.at),
-        policy: policy(cluster, Some(&workspace)),
+        policy: policy(&cluster.stores, Some(&workspace)),
         hardening: Arc::clone(&cluster.hardening),
         trial: cluster.memory.trial(&workspace.uid().unwrap_or_default(), workspace.metadata.generation),
         fence: fence(cluster, &workspace),

@@ -41,7 +41,7 @@ pub fn channel() -> (impl Fn(&Session) + Clone, UnboundedReceiver<Session>) {
 }
 
 /// Records what is handed in until all ways in are closed.
-pub async fn run(gateway: Arc<Gateway>, seen: UnboundedReceiver<Session>) {
+pub async fn run(gateway: Arc<Gateway>, seen: UnboundedReceiver<Session>, recorded: UnboundedSender<Session>) {
     let mut batches = seen.ready_chunks(BATCH);
     while let Some(batch) = batches.next().await {
         gateway.metrics.ends_waiting.inc_by(i64::try_from(batch.len()).unwrap_or_default());
@@ -52,6 +52,9 @@ pub async fn run(gateway: Arc<Gateway>, seen: UnboundedReceiver<Session>) {
         }
         gateway.metrics.ends_waiting.dec_by(i64::try_from(batch.len()).unwrap_or_default());
         gateway.grown.notify_one();
+        for session in batch {
+            let _ = recorded.unbounded_send(session);
+        }
     }
 }
 

@@ -19,6 +19,8 @@ use crate::cluster::error::bounded;
 
 /// For how long RBAC's word holds.
 const HOLDS: Duration = Duration::from_secs(10);
+/// For how long a no holds: who was just given a right tries it at once.
+const REFUSED: Duration = Duration::from_secs(1);
 /// How many answers are kept at once.
 const MOST: usize = 100_000;
 /// How many questions of one request are asked at once.
@@ -120,7 +122,8 @@ impl Rights {
 
     fn known(&self, question: &Question) -> Option<bool> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(question).filter(|(_, asked)| asked.elapsed() < HOLDS).map(|(answer, _)| *answer)
+        let holds = |answer: bool| if answer { HOLDS } else { REFUSED };
+        known.get(question).filter(|(answer, asked)| asked.elapsed() < holds(*answer)).map(|(answer, _)| *answer)
     }
 
     /// Those of `asked`, each an organization and a right, that `caller` has.

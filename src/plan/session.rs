@@ -31,6 +31,7 @@ use crate::plan::network::Fence;
 use crate::plan::phase::{self, Event, Next};
 use crate::plan::policy::{InForce, PolicySource, Rules};
 use crate::plan::{Plan, template, workspace};
+pub use end::prune_at;
 use steps::{mark, provision, publish, restamp};
 
 /// What was observed of a session and of what it depends on.
@@ -64,6 +65,18 @@ pub struct World {
     pub secret: Option<Result<Credential, String>>,
     /// Whether the node of the instance is being drained.
     pub draining: Draining,
+    /// Who prunes ended sessions.
+    pub pruned_by: Pruner,
+}
+
+/// Who prunes ended sessions, once their history was kept as long as their policy says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pruner {
+    /// The operator: there is nobody else.
+    #[default]
+    Operator,
+    /// The gateway, once its store has taken the history.
+    Gateway,
 }
 
 /// Whether a node is being drained.
@@ -155,8 +168,8 @@ struct View {
 /// What to do about the session in `world` at `now`.
 pub fn decide(world: &World, now: Instant) -> Plan<Step> {
     let before = world.session.status.clone().unwrap_or_default();
-    if let Some(ended_at) = before.ended_at {
-        return end::after(world, &before, ended_at, now);
+    if before.ended_at.is_some() {
+        return end::after(world, now);
     }
     let view = View::of(world, before, now);
     if let Some((event, message)) = cause::ending(world, &view, now)

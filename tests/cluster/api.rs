@@ -31,6 +31,7 @@ async fn a_session_is_launched_seen_and_disconnected_as_existing_clients_do_it()
     let scene = Scene::new("api").await;
     scene.workspace("desk", json!({ "displayName": "Desk 7", "type": "linux" })).await;
     let ana = Person::new(&scene, "ana", &["berth-user"]).await;
+    ana.sees(&scene, "desk").await;
     let launched = ana.post("/api/workspaces/desk/launch", json!({ "device": "laptop" })).await;
     assert_eq!(launched.status, 200, "{launched:?}");
     let id = launched.body["session_id"].as_str().unwrap();
@@ -78,6 +79,7 @@ async fn an_ended_session_can_be_read_when_its_resource_is_gone() {
     let scene = Scene::new("history").await;
     scene.workspace("box", json!({})).await;
     let ana = Person::new(&scene, "ana", &["berth-user"]).await;
+    ana.sees(&scene, "box").await;
     let first = ana.launch("box").await;
     ana.post(&format!("/api/sessions/{first}/disconnect"), json!({})).await;
     let name = ana.session(&first).await["name"].as_str().unwrap().to_owned();
@@ -115,6 +117,8 @@ async fn who_finds_no_slot_is_told_so_or_waits_if_they_wish() {
     scene.workspace("one", json!({})).await;
     let ana = Person::new(&scene, "ana", &["berth-user"]).await;
     let ben = Person::new(&scene, "ben", &["berth-user"]).await;
+    ana.sees(&scene, "one").await;
+    ben.sees(&scene, "one").await;
     let held = ana.launch("one").await;
     let refused = ben.post("/api/workspaces/one/launch", json!({})).await;
     assert_eq!(refused.status, 409, "{refused:?}");
@@ -142,6 +146,7 @@ async fn one_idempotency_key_is_one_launch() {
     let scene = Scene::new("idempotent").await;
     scene.workspace("many", json!({ "maxSessions": 5 })).await;
     let ana = Person::new(&scene, "ana", &["berth-user"]).await;
+    ana.sees(&scene, "many").await;
     let key = [("idempotency-key", "7f3e")];
     let calls = (0..4).map(|_| ana.post_with("/api/workspaces/many/launch", json!({}), &key));
     let answers = futures::future::join_all(calls).await;
@@ -159,6 +164,9 @@ async fn a_stop_a_report_and_an_end_of_all_say_why_the_session_ended() {
         scene.workspace(workspace, json!({})).await;
     }
     let ana = Person::new(&scene, "ana", &["berth-user"]).await;
+    for workspace in ["stopped", "reported", "left"] {
+        ana.sees(&scene, workspace).await;
+    }
     let launch = async |workspace: &str| {
         let id = ana.launch(workspace).await;
         let name = ana.session(&id).await["name"].as_str().unwrap().to_owned();
@@ -198,6 +206,8 @@ async fn a_keepalive_makes_an_idle_session_active_where_the_policy_allows_it() {
     scene.workspace("free", json!({ "policyRef": { "name": "short" } })).await;
     scene.workspace("strict", json!({ "policyRef": { "name": "strict" } })).await;
     let ana = Person::new(&scene, "ana", &["berth-user"]).await;
+    ana.sees(&scene, "free").await;
+    ana.sees(&scene, "strict").await;
     let (free, strict) = (ana.launch("free").await, ana.launch("strict").await);
     let name = ana.session(&free).await["name"].as_str().unwrap().to_owned();
     scene.phase(&name, Phase::Idle).await;
@@ -214,6 +224,7 @@ async fn a_stream_begins_with_a_snapshot_tells_each_change_and_goes_on_where_it_
     scene.workspace("box", json!({})).await;
     let ana = Person::new(&scene, "ana", &["berth-user"]).await;
     let ben = Person::new(&scene, "ben", &["berth-user"]).await;
+    ana.sees(&scene, "box").await;
     let id = ana.launch("box").await;
     let begun = ana.listen(None, |heard| heard.contains("event: snapshot") && heard.ends_with("\n\n")).await;
     assert!(begun.contains(&id), "{begun}");
@@ -236,6 +247,7 @@ async fn each_change_is_recorded_once_with_who_and_from_where_and_the_chain_is_s
     scene.workspace("box", json!({})).await;
     let ana = Person::new(&scene, "ana", &["berth-user"]).await;
     let manager = Person::new(&scene, "manager", &["admin"]).await;
+    ana.sees(&scene, "box").await;
     let id = ana.launch("box").await;
     for _ in 0..2 {
         ana.post(&format!("/api/sessions/{id}/disconnect"), json!({})).await;
@@ -272,6 +284,7 @@ async fn what_a_client_does_wrong_is_told_and_never_an_error_of_ours() {
     let scene = Scene::new("wrong").await;
     scene.workspace("box", json!({})).await;
     let ana = Person::new(&scene, "ana", &["berth-user"]).await;
+    ana.sees(&scene, "box").await;
     let token = Some(ana.token.as_str());
     let huge = "x".repeat(70_000);
     for (method, path, body, expected, named) in [

@@ -105,7 +105,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- else if .Values.serviceAccount.create -}}
 {{ include "berth.gateway" . }}
 {{- else -}}
-{{ fail "serviceAccount.create is false, and gateway.serviceAccountName does not say which account the gateway is to use." }}
+{{ include "berth.serviceAccount" . }}
 {{- end -}}
 {{- end }}
 
@@ -114,7 +114,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 # `operate` is no request: by it the admission policies know Berth's own accounts. The gateway asks for its callers' rights itself.
 - apiGroups: [berth.dev]
   resources: [sessions]
-  verbs: [get, list, watch, create, patch, operate]
+  verbs: [get, list, watch, create, patch, delete, operate]
 - apiGroups: [berth.dev]
   resources: [sessions/status]
   verbs: [patch]
@@ -141,6 +141,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $config := deepCopy .Values.config -}}
 {{- if .Values.watchNamespaces -}}
 {{- $_ := set $config "watchNamespaces" .Values.watchNamespaces -}}
+{{- end -}}
+{{- if include "berth.gatewayEnabled" . -}}
+{{- $_ := set $config "history" (dict "prunedBy" "gateway") -}}
 {{- end -}}
 {{- if and (include "berth.gatewayEnabled" .) .Values.gateway.tls.secretName -}}
 {{- $gateway := $config.gateway | default dict -}}

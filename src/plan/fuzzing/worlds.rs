@@ -16,7 +16,7 @@ use crate::plan::child::Child;
 use crate::plan::contract::Credential;
 use crate::plan::hardening::Hardening;
 use crate::plan::policy::PolicySource;
-use crate::plan::session::{Attempt, Draining, World};
+use crate::plan::session::{Attempt, Draining, Pruner, World};
 
 const DURATIONS: [&str; 10] = ["10s", "1s", "2s", "1m", "90s", "10m", "1h", "8h", "8760h", "60m"];
 const PHASES: [&str; 7] = ["Pending", "Starting", "Active", "Idle", "Disconnected", "Terminated", "Failed"];
@@ -101,6 +101,8 @@ pub fn world(bytes: &mut Unstructured<'_>, now: Instant) -> Result<World> {
             1 => Some(Ok(Credential::default())),
             _ => None,
         },
+        // What the gateway prunes is its own affair.
+        pruned_by: Pruner::Operator,
         draining: match bytes.int_in_range(0u8..=15)? {
             0 => Draining::Yes("it was cordoned".to_owned()),
             1 => Draining::Unknown,

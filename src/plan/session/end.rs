@@ -5,12 +5,12 @@
 use kube::ResourceExt;
 
 use super::steps::{mark, publish, restamp};
-use super::{Step, View, World, status};
+use super::{Pruner, Step, View, World, status};
 use crate::api::condition::{Claim, Status, Type, merge};
 use crate::api::duration;
 use crate::api::session::Phase;
 use crate::api::time::{Instant, floor_second};
-use crate::api::{Reason, SessionStatus, TRACKING_KEYS};
+use crate::api::{Reason, Session, SessionStatus, TRACKING_KEYS};
 use crate::plan::policy::{InForce, PolicySource, Rules};
 use crate::plan::{Note, Plan, Severity, shorten};
 
@@ -29,7 +29,7 @@ pub(super) fn now(
     let message = shorten(&message);
     let status = status(world, view, phase, reason, &message, now);
     let severity = if phase == Phase::Failed { Severity::Warning } else { Severity::Normal };
-    let keep_for = keep_for(world, &status);
+    let keep_for = keep_for(&world.policy, &status);
     // A pod without its marks gets them back first, and its session what holds it: by these it is found if this is cut
     // short after the end was written.
     let release = release(world);
@@ -53,18 +53,27 @@ pub(super) fn now(
     }
 }
 
-/// What remains to be done about a session that ended at `ended_at`: release what is still there, then keep
+/// What remains to be done about a session that has ended: release what is still there, then keep
 /// the history as long as the policy says.
-pub(super) fn after(world: &World, before: &SessionStatus, ended_at: Instant, now: Instant) -> Plan<Step> {
+pub(super) fn after(world: &World, now: Instant) -> Plan<Step> {
     let mut steps = release(world);
     steps.extend(mark(&world.session, false));
-    let leaving = world.session.metadata.deletion_timestamp.is_some();
-    let prune_at = ended_at + keep_for(world, before);
-    let kept = leaving || is_tracked(world);
-    if !kept && prune_at <= now {
+    let prune_at = match world.pruned_by {
+        Pruner::Operator => prune_at(&world.session, &world.policy),
+        Pruner::Gateway => None,
+    };
+    if prune_at.is_some_and(|at| at <= now) {
         steps.push(Step::DeleteSession);
     }
-    Plan { steps, notes: Vec::new(), wake: Some(prune_at).filter(|at| !kept && *at > now) }
+    Plan { steps, notes: Vec::new(), wake: prune_at.filter(|at| *at > now) }
+}
+
+/// When a session that has ended is to be pruned: once its history was kept as long as the rules say. Nothing while it is
+/// live, for one that goes already, and for one that a tool would create again.
+pub fn prune_at(session: &Session, policy: &PolicySource) -> Option<Instant> {
+    let status = session.status.as_ref()?;
+    let kept = session.metadata.deletion_timestamp.is_some() || is_tracked(session);
+    Some(status.ended_at? + keep_for(policy, status)).filter(|_| !kept)
 }
 
 /// Deletes every pod of the session that is not going already, also one that turned up late.
@@ -74,15 +83,15 @@ fn release(world: &World) -> Vec<Step> {
 }
 
 /// Whether a tool would create the object again if it were pruned.
-fn is_tracked(world: &World) -> bool {
-    let (labels, annotations) = (world.session.labels(), world.session.annotations());
+fn is_tracked(session: &Session) -> bool {
+    let (labels, annotations) = (session.labels(), session.annotations());
     TRACKING_KEYS.iter().any(|key| labels.contains_key(*key) || annotations.contains_key(*key))
 }
 
 /// How long the ended session stays: by the rules it ended under, else by what holds now.
-fn keep_for(world: &World, status: &SessionStatus) -> chrono::TimeDelta {
+fn keep_for(policy: &PolicySource, status: &SessionStatus) -> chrono::TimeDelta {
     let held = status.policy.as_ref().and_then(|wire| InForce::from_wire(wire).ok()).map(|held| held.rules);
-    let current = || match &world.policy {
+    let current = || match policy {
         PolicySource::Found(name, spec) => Rules::of(name, spec).ok(),
         _ => None,
     };

@@ -45,6 +45,8 @@ async fn nothing_of_a_tenant_is_seen_or_changed_by_another_on_any_route() {
     // Another tenant's administrator, and somebody of the same tenant.
     let foreigner = Person::new(&elsewhere, "foreigner", &["admin", "berth-user"]).await;
     let colleague = Person::new(&scene, "colleague", &["berth-user"]).await;
+    ana.sees(&scene, "secret-desk").await;
+    foreigner.sees(&elsewhere, "other-desk").await;
     let id = ana.launch("secret-desk").await;
     let name = ana.session(&id).await["name"].as_str().unwrap().to_owned();
     scene.phase(&name, Phase::Active).await;
@@ -109,6 +111,8 @@ async fn a_workspace_of_several_organizations_is_launched_in_the_one_that_is_nam
     }
     let ana = Person::new(&scene, "ana", &["berth-user"]).await;
     ana.bind(&elsewhere, "berth-user").await;
+    ana.sees(&scene, "shared").await;
+    ana.sees(&elsewhere, "shared").await;
     let asked = scene
         .eventually("both are known", || async {
             let answer = ana.post("/api/workspaces/shared/launch", json!({})).await;
@@ -130,6 +134,7 @@ async fn a_token_stands_in_no_log_no_answer_and_no_event() {
     scene.workspace("box", json!({})).await;
     let ana = Person::new(&scene, "ana", &["berth-user"]).await;
     let manager = Person::new(&scene, "manager", &["admin"]).await;
+    ana.sees(&scene, "box").await;
     let id = ana.launch("box").await;
     ana.post(&format!("/api/sessions/{id}/report"), json!({})).await;
     let mut said = String::new();

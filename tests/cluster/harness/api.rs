@@ -122,6 +122,17 @@ impl Person {
         answer.body
     }
 
+    /// Waits until the API knows that the person may launch this Workspace: watches and roles take a moment.
+    pub async fn sees(&self, scene: &Scene, workspace: &str) {
+        let path = format!("/api/workspaces/{workspace}?organization={}", scene.namespace);
+        scene
+            .eventually("the API shows the Workspace", || async {
+                let answer = self.get(&path).await;
+                (answer.body["status"] == "available").then_some(())
+            })
+            .await;
+    }
+
     /// Launches, which must come to something; the session's id.
     pub async fn launch(&self, workspace: &str) -> String {
         let answer = self.post(&format!("/api/workspaces/{workspace}/launch"), json!({})).await;

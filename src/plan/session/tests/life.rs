@@ -79,6 +79,7 @@ impl Life {
                 fence: Fence::Stands,
                 secret: None,
                 draining: Draining::No,
+                pruned_by: Pruner::Operator,
             },
             now: at(0),
             wake: None,

@@ -546,6 +546,18 @@ fn history_is_kept_as_long_as_the_policy_says_unless_a_tool_tracks_it() {
 }
 
 #[test]
+fn history_that_a_gateway_records_is_the_gateways_to_prune() {
+    let mut life = Life::launched(json!({}), short());
+    life.world.pruned_by = Pruner::Gateway;
+    life.session().spec.desired_state = DesiredState::Disconnected;
+    life.look();
+    let kept_until = prune_at(&life.world.session, &life.world.policy);
+    assert_eq!(kept_until, life.status().ended_at.map(|ended| ended + TimeDelta::seconds(60)));
+    let plan = decide(&life.world, life.now + TimeDelta::hours(1));
+    assert_eq!((plan.steps, plan.wake), (Vec::new(), None), "nothing, and nothing to wake for");
+}
+
+#[test]
 fn a_pod_that_turns_up_after_the_end_is_deleted() {
     let mut life = Life::launched(json!({}), PolicySource::BuiltIn);
     let pods = life.world.pods.clone();

@@ -46,6 +46,11 @@ struct At {
 impl At {
     async fn open(&self) -> anyhow::Result<Store> {
         let Some(url) = &self.store else { bail!("which store: name it by --store, or by BERTH_STORE") };
+        // A gateway makes its file; somebody who looks for one has mistyped its name.
+        let file = url.strip_prefix("sqlite:").map(|path| path.split('?').next().unwrap_or(path));
+        if let Some(file) = file.filter(|file| !Path::new(file).exists()) {
+            bail!("there is no file {file}");
+        }
         Ok(Store::open(url).await?)
     }
 }

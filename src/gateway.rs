@@ -22,11 +22,12 @@ pub mod view;
 pub mod visitors;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use kube::Client;
 use tokio::sync::{Notify, watch};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::clock::Clock;
 use crate::cluster::publish::Publisher;
@@ -36,11 +37,15 @@ use asker::Rates;
 use board::Board;
 use caller::Callers;
 use metrics::Metrics;
+use problem::Problem;
 use rights::Rights;
 use visitors::Visitors;
 
 /// Where history and audit are, unless somebody says otherwise.
 const STORE: &str = "sqlite:/var/lib/berth/berth.db";
+
+/// How long changes may go on once the process is to stop.
+const CHANGES: Duration = Duration::from_secs(5);
 
 /// One gateway.
 #[derive(Clone)]
@@ -57,6 +62,8 @@ pub struct Gateway {
     /// Told when the chain of records has grown.
     grown: Arc<Notify>,
     metrics: Metrics,
+    /// Changes under way, which go on when their caller has hung up.
+    changes: TaskTracker,
     settings: Arc<GatewaySettings>,
     /// Says when streams are to end.
     stopping: watch::Receiver<bool>,
@@ -88,6 +95,7 @@ impl Gateway {
             store,
             grown: Arc::default(),
             metrics: Metrics::default(),
+            changes: TaskTracker::new(),
             stopping,
         })
     }
@@ -102,14 +110,35 @@ impl Gateway {
         let (recorded, to_prune) = futures::channel::mpsc::unbounded();
         let namespaces = gateway.settings.role.watch_namespaces.clone();
         let watching = gateway.board.clone().run(gateway.client.clone(), namespaces, ends);
-        let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
-        let _recording = AbortOnDropHandle::new(tokio::spawn(ends::run(Arc::clone(&gateway), seen, recorded)));
-        let _pruning = AbortOnDropHandle::new(tokio::spawn(prune::run(Arc::clone(&gateway), to_prune)));
-        let _publishing = AbortOnDropHandle::new(tokio::spawn(head::run(Arc::clone(&gateway))));
-        let served = serve::serve(Arc::clone(&gateway), routes::all(Arc::clone(&gateway))).await;
+        let mut watching = AbortOnDropHandle::new(tokio::spawn(watching));
+        let mut recording = AbortOnDropHandle::new(tokio::spawn(ends::run(Arc::clone(&gateway), seen, recorded)));
+        let mut pruning = AbortOnDropHandle::new(tokio::spawn(prune::run(Arc::clone(&gateway), to_prune)));
+        let mut publishing = AbortOnDropHandle::new(tokio::spawn(head::run(Arc::clone(&gateway))));
+        // A gateway that answers and records nothing would be worse than none.
+        let served = tokio::select! {
+            served = serve::serve(Arc::clone(&gateway), routes::all(Arc::clone(&gateway))) => served,
+            _ = &mut watching => Err(anyhow::anyhow!("the watches ended unasked")),
+            _ = &mut recording => Err(anyhow::anyhow!("the recording of ends ended unasked")),
+            _ = &mut pruning => Err(anyhow::anyhow!("the pruning ended unasked")),
+            _ = &mut publishing => Err(anyhow::anyhow!("the publishing of the audit's head ended unasked")),
+        };
+        gateway.changes.close();
+        let _ = tokio::time::timeout(CHANGES, gateway.changes.wait()).await;
         gateway.publisher.finish().await;
         gateway.store.close().await;
         served
+    }
+
+    /// Carries a change out as a whole: from its record on, also where its caller hangs up or has waited long enough.
+    ///
+    /// # Errors
+    /// Those of the change.
+    pub async fn whole<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let cut_short = |_| Err(Problem::not_done_yet("the change was cut short: look whether it was done"));
+        self.changes.spawn(change).await.unwrap_or_else(cut_short)
     }
 
     /// What keeps this gateway from answering, if anything.

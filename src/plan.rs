@@ -13,6 +13,7 @@ pub mod endpoint;
 pub mod fuzzing;
 pub mod hardening;
 pub mod instance;
+pub mod limit;
 pub mod name;
 pub mod network;
 pub mod orphan;

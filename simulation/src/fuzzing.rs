@@ -255,6 +255,7 @@ fn lived(
         fence: Fence::Stands,
         secret: None,
         draining: session::Draining::No,
+        own: Vec::new(),
         pruned_by: session::Pruner::Operator,
     };
     for _ in 0..6 {
@@ -276,7 +277,10 @@ fn lived(
             break;
         }
         now += TimeDelta::seconds(bytes.int_in_range(0i64..=40_000)?);
-        world.attempt = if bytes.arbitrary()? { session::Attempt::Reached } else { session::Attempt::None };
+        world.attempt = match bytes.arbitrary()? {
+            true => session::Attempt::Reached(Box::default()),
+            false => session::Attempt::None,
+        };
     }
     Ok(())
 }

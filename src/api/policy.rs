@@ -53,9 +53,37 @@ pub struct SessionPolicySpec {
     /// From when on a session is marked as LongRunning. Unwritten: 4h, or the maximum duration if that is less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert_after: Option<Duration>,
+    /// How many sessions one user may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitRules>,
     /// What is kept of ended sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<HistoryRules>,
+}
+
+/// How many sessions one user may have.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitRules {
+    /// How many sessions of one user may hold a slot at once, of all Workspaces of the namespace that have this policy.
+    /// Unwritten: as many as there are slots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 10000")
+        .message("write from 1 to 10000; leave it out for no limit, and set spec.maintenance of a Workspace to launch nothing new"))]
+    pub sessions_per_user: Option<i32>,
+    /// What becomes of one too many. Unwritten: Reject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_exceeded: Option<OnExceeded>,
+}
+
+/// What becomes of a session that is one too many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnExceeded {
+    /// It waits until another of its user's ends, or fails where it is not to wait.
+    #[default]
+    Reject,
+    /// It waits until an older one of its user's makes way: one that is idle at once, one that is in use after a warning.
+    EndOldest,
 }
 
 /// When a session counts as idle, and what follows.

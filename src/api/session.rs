@@ -317,6 +317,10 @@ pub struct PolicyInForce {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "own_time_or_none")]
     pub drain_ends_at: Option<DateTime<Utc>>,
+    /// When the session ends because its user has launched more than the policy lets them have, once that was announced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "own_time_or_none")]
+    pub displaced_at: Option<DateTime<Utc>>,
 }
 
 /// What was provisioned for a session.

@@ -116,8 +116,8 @@ text_type!(
 
 text_type!(
     /// A public key of SSH, as a line of OpenSSH.
-    HostKey, 68, 1024, "self.matches('^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,2}( [ -~]*)?$')",
-    "write a line such as that of /etc/ssh/ssh_host_ed25519_key.pub: ssh-ed25519 AAAA…"
+    HostKey, 68, 1024, "self.matches('^(ssh-ed25519|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]+={0,2}( [ -~]*)?$')",
+    "write a line such as that of /etc/ssh/ssh_host_ed25519_key.pub: ssh-ed25519 AAAA…, or an ecdsa-sha2 key; RSA is not taken"
 );
 
 text_type!(

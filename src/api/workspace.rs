@@ -46,7 +46,7 @@ use super::text::{Fingerprint, Host, HostKey, Line, ObjectName, Paragraph, UrlPa
     validation = Rule::new("has(self.template) != has(self.endpoint)")
         .message("write exactly one of spec.template (a pod is made for each session) and spec.endpoint (a machine that exists)"),
     validation = Rule::new("has(self.template) == has(oldSelf.template)")
-        .message("spec.template and spec.endpoint do not take each other's place under live sessions: make another Workspace"),
+        .message("spec.template and spec.endpoint do not take each other's place once the Workspace exists: make another one"),
     validation = Rule::new("self.access.protocol == 'HTTP' || !has(self.access.path)")
         .message("spec.access.path is for protocol HTTP; leave it out, or set spec.access.protocol to HTTP"),
     validation = Rule::new("!has(self.endpoint) || !has(self.endpoint.hostKeys) || self.access.protocol == 'SSH'")
@@ -255,19 +255,21 @@ pub enum Retention {
 }
 
 /// A machine that exists.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.credentialsRef) || has(self.hostKeys) || has(self.certificates)")
+    .message("credentials are shown to a machine that has proved who it is: add hostKeys or certificates"))]
 pub struct Endpoint {
     /// Its host name or IP address; the port is that of `spec.access`.
     pub host: Host,
     /// For SSH: the machine's public keys, as in `ssh_host_ed25519_key.pub`. It has to prove one of them before a session begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(min = 1, max = 8))]
     pub host_keys: Vec<HostKey>,
     /// For HTTP, which is HTTPS then, and RDP: the machine's certificates, as `openssl x509 -fingerprint -sha256` prints them.
     /// It has to prove one of them before a session begins, whoever signed it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(min = 1, max = 8))]
     pub certificates: Vec<Fingerprint>,
     /// A Secret in this namespace with what the gateway shows the machine on a person's behalf. A session begins only where
     /// it exists; the operator cannot read it.

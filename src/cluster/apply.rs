@@ -7,7 +7,7 @@ pub mod workspace;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::Status as ApiStatus;
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::Cluster;
-use super::dial::dial;
+use super::dial::{dial, missing_credentials};
 use super::error::{CallError, bounded, optional};
 use crate::api::{
     OPERATOR_MANAGER, SESSION_FINALIZER, Session, USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_UID_LABEL,
@@ -248,28 +248,13 @@ fn dial_beside(cluster: &Cluster, session: &Session, target: Target) {
     }
     let (cluster, namespace, name) = (cluster.clone(), session.namespace().unwrap_or_default(), session.name_any());
     tokio::spawn(async move {
-        let outcome = match missing_credentials(&cluster, &namespace, &target).await {
+        let outcome = match missing_credentials(&cluster.client, &namespace, &target).await {
             Some(why) => Err(why),
             None => dial(&target, &cluster.destinations).await,
         };
-        cluster.memory.dialled(&uid, outcome, cluster.clock.now());
+        cluster.memory.dialled(&uid, outcome.map(|()| target), cluster.clock.now());
         cluster.queues.session_named(&namespace, &name);
     });
-}
-
-/// Why nobody could get into the machine, if so: the Secret that it names is not there. The operator may make Secrets and
-/// read none, so it asks whether one of this name could be made, which the API server answers without making it.
-async fn missing_credentials(cluster: &Cluster, namespace: &str, target: &Target) -> Option<String> {
-    let name = target.credentials.as_ref()?;
-    let api: Api<Secret> = Api::namespaced(cluster.client.clone(), namespace);
-    let trial =
-        Secret { metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() }, ..Secret::default() };
-    let dry = PostParams { dry_run: true, ..PostParams::default() };
-    match bounded(api.create(&dry, &trial)).await {
-        Ok(_) => Some(format!("there is no Secret {name} in this namespace, which spec.endpoint.credentialsRef names")),
-        Err(error) if error.is_conflict() => None,
-        Err(error) => Some(format!("cannot say whether the Secret {name} exists: {error}")),
-    }
 }
 
 /// Lets go of a Session that is being deleted and that this version cannot read: it cannot be ended, and must not

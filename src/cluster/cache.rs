@@ -24,11 +24,11 @@ use crate::planted::{self, Bug};
 /// The caches of all kinds.
 #[derive(Clone)]
 pub struct Stores {
-    /// All Sessions, by Workspace.
+    /// All Sessions, by Workspace and by user.
     pub sessions: Cache<Session>,
     /// All Workspaces, by the name of what each has beside its instances.
     pub workspaces: Cache<Workspace>,
-    /// All SessionPolicies.
+    /// All SessionPolicies; those that limit users by namespace.
     pub policies: Cache<SessionPolicy>,
     /// The pods that Berth made, by the uid of their Session.
     pub pods: Cache<Pod>,
@@ -42,16 +42,21 @@ impl Default for Stores {
     fn default() -> Self {
         Self {
             sessions: Cache::new(|session: &Session| {
-                Some(key(&session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str()))
+                let namespace = session.namespace().unwrap_or_default();
+                let of_workspace = key(&namespace, session.spec.workspace_ref.name.as_str());
+                [Some(of_workspace), Some(user_key(&namespace, session.spec.user.id.as_str()))]
             }),
             workspaces: Cache::new(|workspace: &Workspace| {
-                let children = name::of_workspace(&workspace.name_any(), &workspace.uid()?);
-                Some(key(&workspace.namespace()?, &children))
+                let (namespace, uid) = (workspace.namespace().unwrap_or_default(), workspace.uid().unwrap_or_default());
+                [Some(key(&namespace, &name::of_workspace(&workspace.name_any(), &uid))), None]
             }),
-            policies: Cache::new(|_| None),
-            pods: Cache::new(|pod: &Pod| pod.labels().get(SESSION_UID_LABEL).cloned()),
-            network_policies: Cache::new(|_| None),
-            budgets: Cache::new(|_| None),
+            policies: Cache::new(|policy: &SessionPolicy| {
+                let limits = policy.spec.limits.as_ref().is_some_and(|limits| limits.sessions_per_user.is_some());
+                [policy.namespace().filter(|_| limits), None]
+            }),
+            pods: Cache::new(|pod: &Pod| [pod.labels().get(SESSION_UID_LABEL).cloned(), None]),
+            network_policies: Cache::new(|_| [None, None]),
+            budgets: Cache::new(|_| [None, None]),
         }
     }
 }
@@ -61,6 +66,14 @@ impl Default for Stores {
 pub fn key(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
 }
+
+/// The key of the sessions of a user in a namespace. No name of an object has such a letter.
+pub fn user_key(namespace: &str, user: &str) -> String {
+    format!("{namespace}\0{user}")
+}
+
+/// Under which keys an object is found.
+type Keys = [Option<String>; 2];
 
 /// The objects of one kind.
 #[derive(Clone)]
@@ -82,7 +95,7 @@ where
     index: HashMap<String, HashSet<ObjectRef<K>>>,
     /// Objects that stand and cannot be read. What was known of one before is kept: it still holds what it held.
     unreadable: HashMap<ObjectRef<K>, WhyUnreadable>,
-    key: fn(&K) -> Option<String>,
+    keys: fn(&K) -> Keys,
 }
 
 /// What a watch covers: a namespace, or the whole cluster.
@@ -132,7 +145,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + 'static,
     ObjectRef<K>: Hash + Eq,
 {
-    fn new(key: fn(&K) -> Option<String>) -> Self {
+    fn new(keys: fn(&K) -> Keys) -> Self {
         let writer = Writer::<K>::default();
         let reader = writer.as_reader();
         Self {
@@ -142,7 +155,7 @@ where
                 watches: HashMap::new(),
                 index: HashMap::new(),
                 unreadable: HashMap::new(),
-                key,
+                keys,
             })),
         }
     }
@@ -203,6 +216,12 @@ where
         let known = self.reader.get(&reference).filter(|known| known.meta().uid == gone.uid)?;
         inner.remove(Arc::clone(&known));
         Some(known)
+    }
+
+    /// Whether there is an object under `key` of this cache's index.
+    pub fn has_under(&self, key: &str) -> bool {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.index.contains_key(key)
     }
 
     /// The objects under `key` of this cache's index.
@@ -343,18 +362,19 @@ where
     }
 
     fn add_index(&mut self, object: &K) {
-        if let Some(key) = (self.key)(object) {
+        for key in (self.keys)(object).into_iter().flatten() {
             self.index.entry(key).or_default().insert(ObjectRef::from_obj(object));
         }
     }
 
     fn drop_index(&mut self, known: Option<Arc<K>>) {
         let Some(known) = known else { return };
-        let Some(key) = (self.key)(&known) else { return };
-        if let Some(objects) = self.index.get_mut(&key) {
-            objects.remove(&ObjectRef::from_obj(known.as_ref()));
-            if objects.is_empty() {
-                self.index.remove(&key);
+        for key in (self.keys)(&known).into_iter().flatten() {
+            if let Some(objects) = self.index.get_mut(&key) {
+                objects.remove(&ObjectRef::from_obj(known.as_ref()));
+                if objects.is_empty() {
+                    self.index.remove(&key);
+                }
             }
         }
     }

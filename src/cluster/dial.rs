@@ -1,7 +1,10 @@
 //! One bounded attempt to reach an endpoint. Owns which addresses are never dialled; not when it is tried, nor how the
 //! machine proves who it is, which is `prove`'s.
 
+mod credentials;
 mod prove;
+
+pub use credentials::missing_credentials;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -27,14 +30,17 @@ impl Destinations {
     /// Why a workspace may not be at this address, one of which the API server has, if so.
     fn refusal(&self, address: IpAddr, api_server: &[IpAddr]) -> Option<&'static str> {
         let address = address.to_canonical();
-        let within = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
+        // What a translator would carry it to is no better than the address itself.
+        let leads_to = if let IpAddr::V6(v6) = address { embedded(v6).map(IpAddr::V4) } else { None };
+        let within = |networks: &[IpNet], address: &IpAddr| networks.iter().any(|network| network.contains(address));
+        let either = |is: &dyn Fn(&IpAddr) -> bool| [Some(address), leads_to].iter().flatten().any(is);
         if !is_allowed(address) {
             Some("which is never dialled")
-        } else if api_server.iter().any(|server| server.to_canonical() == address) {
+        } else if either(&|address| api_server.iter().any(|server| server.to_canonical() == *address)) {
             Some("which is the API server's")
-        } else if within(&self.denied) {
+        } else if either(&|address| within(&self.denied, address)) {
             Some("where this installation allows no endpoints (endpoints.deny)")
-        } else if self.allowed.as_ref().is_some_and(|allowed| !within(allowed)) {
+        } else if self.allowed.as_ref().is_some_and(|allowed| !within(allowed, &address)) {
             Some("which is in none of the networks that this installation allows (endpoints.allow)")
         } else {
             None
@@ -58,6 +64,8 @@ impl Destinations {
 
 /// How long resolving, connecting and the proof may take together.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long connecting to one of several addresses may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Connects to the machine, has it prove who it is, and hangs up.
 ///
@@ -83,7 +91,9 @@ async fn attempt(target: &Target, destinations: &Destinations) -> Result<(), Str
     }
     let mut last = format!("{host} has no address");
     for address in addresses {
-        match TcpStream::connect(address).await {
+        // One that swallows what is sent leaves time for the next.
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+        match connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
             // Another machine at the same name would be no better.
             Ok(stream) => {
                 return prove::prove(stream, host, &target.proof).await.map_err(|why| format!("{address} {why}"));
@@ -111,14 +121,14 @@ fn is_allowed(address: IpAddr) -> bool {
     }
 }
 
-/// The address of IPv4 to which a translator or tunnel would carry this one: NAT64 (RFC 6052), 6to4 (RFC 3056).
+/// The address of IPv4 to which a translator or tunnel would carry this one: NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let parts = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         Ipv4Addr::new(a, b, c, d)
     };
     match address.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(parts(high, low)),
+        [0x64, 0xff9b, 0 | 1, 0, 0, 0, high, low] => Some(parts(high, low)),
         [0x2002, high, low, ..] => Some(parts(high, low)),
         _ => None,
     }
@@ -144,6 +154,8 @@ mod tests {
             ("10.2.2.3", Some("endpoints.allow")),
             ("192.0.2.1", Some("endpoints.allow")),
             ("10.1.9.3", Some("endpoints.deny")),
+            ("64:ff9b::10.1.9.3", Some("endpoints.deny")),
+            ("64:ff9b:1::10.1.0.1", Some("API server")),
             ("10.1.0.1", Some("API server")),
             ("::ffff:10.1.0.1", Some("API server")),
             ("127.0.0.1", Some("never dialled")),

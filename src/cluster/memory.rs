@@ -2,7 +2,7 @@
 //! make or reach an instance, trials of templates, failures in a row. All of it may be lost at any time; a restart
 //! only asks again. What is known of an object is forgotten with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::api::time::Instant as WallTime;
 use crate::plan::child::Failure;
+use crate::plan::endpoint::Target;
 use crate::plan::session::Attempt;
 use crate::plan::workspace::Trial;
 use crate::planted::{self, Bug};
@@ -44,6 +45,8 @@ impl Backoff {
 pub struct Memory {
     /// By uid.
     sessions: Mutex<HashMap<String, OfSession>>,
+    /// The uids of ended sessions of which nothing is left.
+    released: Mutex<HashSet<String>>,
     /// By uid.
     workspaces: Mutex<HashMap<String, OfWorkspace>>,
     /// Failed looks at other objects, by uid: NetworkPolicies, and pods that nobody owns.
@@ -144,12 +147,12 @@ impl Memory {
     }
 
     /// What became of the dial, unless the session has ended or gone meanwhile.
-    pub fn dialled(&self, uid: &str, outcome: Result<(), String>, now: WallTime) {
+    pub fn dialled(&self, uid: &str, outcome: Result<Target, String>, now: WallTime) {
         let mut sessions = lock(&self.sessions);
         let Some(known) = sessions.get_mut(uid).filter(|known| known.dialling) else { return };
         known.dialling = false;
         known.attempt = match outcome {
-            Ok(()) => Attempt::Reached,
+            Ok(target) => Attempt::Reached(Box::new(target)),
             Err(why) => Attempt::RetryAt(now + ATTEMPTS.next(&mut known.failed_attempts), why),
         };
     }
@@ -169,6 +172,7 @@ impl Memory {
     /// The instance of a session was released: all is forgotten about it but that looks at the session failed, or one that
     /// goes on failing after each release would be taken again at once, for ever.
     pub fn released(&self, uid: &str) {
+        self.nothing_is_left(uid);
         let mut sessions = lock(&self.sessions);
         let failed_looks = sessions.remove(uid).map_or(0, |known| known.failed_looks);
         if failed_looks > 0 {
@@ -176,9 +180,26 @@ impl Memory {
         }
     }
 
-    /// Forgets a session that has ended or gone.
+    /// Nothing is left of a session that has ended: this process has released it, or looked.
+    pub fn nothing_is_left(&self, uid: &str) {
+        lock(&self.released).insert(uid.to_owned());
+    }
+
+    /// Whether it is known that nothing is left of a session that has ended.
+    pub fn has_released(&self, uid: &str) -> bool {
+        lock(&self.released).contains(uid)
+    }
+
+    /// Forgets what was known of a session that has ended, but that nothing is left of it.
+    pub fn forget_ended(&self, uid: &str) {
+        lock(&self.sessions).remove(uid);
+        self.nothing_is_left(uid);
+    }
+
+    /// Forgets a session that has gone.
     pub fn forget_session(&self, uid: &str) {
         lock(&self.sessions).remove(uid);
+        lock(&self.released).remove(uid);
     }
 
     /// What the API server said of this generation of the Workspace's template.
@@ -330,7 +351,7 @@ mod tests {
         assert_eq!(memory.attempt("a"), Attempt::RetryAt(now + ATTEMPTS.first, "refused".to_owned()));
         assert!(memory.begin_dial("a"));
         memory.forget_session("a");
-        memory.dialled("a", Ok(()), now);
+        memory.dialled("a", Ok(Target::default()), now);
         assert_eq!(memory.attempt("a"), Attempt::None);
     }
 

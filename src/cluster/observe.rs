@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -10,7 +11,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::Cluster;
-use super::cache::{Stores, key};
+use super::cache::{Stores, key, user_key};
 use super::error::{CallError, bounded, optional};
 use crate::api::condition::{self, Type};
 use crate::api::session::Phase;
@@ -19,6 +20,7 @@ use crate::api::{SESSION_FINALIZER, Session, USER_ANNOTATION, WORKSPACE_ANNOTATI
 use crate::plan::admission::{self, Rival};
 use crate::plan::child::Child;
 use crate::plan::contract::Credential;
+use crate::plan::limit::{Limit, Own};
 use crate::plan::network::{self, Fence, leftover::Need};
 use crate::plan::pod::belongs;
 use crate::plan::policy::PolicySource;
@@ -37,6 +39,9 @@ pub struct Evidence {
     workspace_unread: Option<String>,
 }
 
+/// For how long it is doubted that a session's predecessor has released its instance. What is left later goes with the Session.
+const LATELY: TimeDelta = TimeDelta::hours(1);
+
 /// Asks the API server what the caches cannot prove about `session`.
 ///
 /// # Errors
@@ -45,9 +50,12 @@ pub async fn evidence(cluster: &Cluster, session: &Session) -> Result<Evidence, 
     let mut evidence = Evidence::default();
     let ended = session.status.as_ref().is_some_and(|status| status.ended_at.is_some());
     if ended {
-        // Until it was let go of, its pod may be left.
+        // Until it was let go of, its pod may be left. Somebody may have let go of it, while no operator was there to see.
         let held = session.finalizers().iter().any(|finalizer| finalizer == SESSION_FINALIZER);
-        return if held { unlabelled(cluster, session, evidence).await } else { Ok(evidence) };
+        let ended_at = session.status.as_ref().and_then(|status| status.ended_at);
+        let lately = ended_at.is_some_and(|at| cluster.clock.now() - at < LATELY);
+        let by_others = lately && !cluster.memory.has_released(&session.uid().unwrap_or_default());
+        return if held || by_others { unlabelled(cluster, session, evidence).await } else { Ok(evidence) };
     }
     evidence.workspace_unread = workspace_unread(cluster, session).await?;
     let Some(status) = &session.status else { return volume_evidence(cluster, session, evidence).await };
@@ -155,6 +163,7 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         policy: policy(&cluster.stores, workspace.as_deref()),
         // Who else wants a slot matters only to those who have none.
         rivals: if is_admitted(cluster, &session) { Vec::new() } else { rivals(cluster, &session) },
+        own: own(cluster, &session, workspace.as_deref()),
         pods,
         instance_gone: evidence.instance_gone,
         volume_holder: evidence.volume_holder.clone(),
@@ -295,6 +304,37 @@ fn rivals(cluster: &Cluster, session: &Session) -> Vec<Rival> {
         })
         .chain(unknown)
         .collect()
+}
+
+/// The other live sessions of the session's user under its Workspace's policy, where that limits them.
+fn own(cluster: &Cluster, session: &Session, workspace: Option<&Workspace>) -> Vec<Own> {
+    let PolicySource::Found(name, spec) = policy(&cluster.stores, workspace) else { return Vec::new() };
+    if Limit::of(spec.limits.as_ref()).is_none() {
+        return Vec::new();
+    }
+    let namespace = session.namespace().unwrap_or_default();
+    let of_user = cluster.stores.sessions.under(&user_key(&namespace, session.spec.user.id.as_str()));
+    of_user
+        .iter()
+        .filter(|other| other.uid() != session.uid() && is_live(other))
+        .filter(|other| is_under(cluster, other, &name))
+        .map(|other| {
+            let created = other.metadata.creation_timestamp.as_ref().map(from_wire).unwrap_or_default();
+            Own::of(other, created, other.uid().unwrap_or_default(), is_admitted(cluster, other))
+        })
+        .collect()
+}
+
+/// Whether a session is under the policy of this name: by what it was launched under, or by its Workspace.
+fn is_under(cluster: &Cluster, session: &Session, policy_name: &str) -> bool {
+    let namespace = session.namespace().unwrap_or_default();
+    let workspace = cluster.stores.workspaces.get(&namespace, session.spec.workspace_ref.name.as_str());
+    let now = policy(&cluster.stores, workspace.as_deref());
+    if let PolicySource::Found(name, _) = &now {
+        return name == policy_name;
+    }
+    let held = session.status.as_ref().and_then(|status| status.policy.as_ref()?.name.as_deref());
+    held == Some(policy_name)
 }
 
 /// The uids of Sessions that cannot be read, that nothing was known of before, and that have a pod of this Workspace.

@@ -25,7 +25,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
-use super::cache::{Cache, Scope, Taken, key};
+use super::cache::{Cache, Scope, Taken, key, user_key};
 use super::health::WatchHealth;
 use super::slim::Slim;
 use super::unreadable::{self, Unreadable};
@@ -311,6 +311,17 @@ fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
     };
     let (namespace, workspace) = (session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str());
     cluster.queues.workspace_named(&namespace, workspace);
+    // Where users are limited, one that waits or ends concerns the others of its user.
+    if (made_way || waits(session.status.as_ref().and_then(|status| status.phase)))
+        && cluster.stores.policies.has_under(&namespace)
+    {
+        for other in cluster.stores.sessions.under(&user_key(&namespace, session.spec.user.id.as_str())) {
+            let live = other.status.as_ref().is_none_or(|status| status.ended_at.is_none());
+            if live && other.uid() != session.uid() {
+                cluster.queues.session(&other);
+            }
+        }
+    }
     if made_way {
         live_sessions_of(cluster, &namespace, workspace, waits);
         // It may have been counted there without its Session being known.

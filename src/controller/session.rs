@@ -51,7 +51,7 @@ pub(super) async fn reconcile(session: Arc<Session>, cluster: Arc<Cluster>) -> R
         let ended = session.status.as_ref().is_some_and(|status| status.ended_at.is_some());
         match carry_out(cluster, &session, plan, pod.as_deref()).await {
             Ok(()) if ended => {
-                cluster.memory.forget_session(&uid);
+                cluster.memory.forget_ended(&uid);
                 break;
             }
             Ok(()) => break,

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Gateway;
+use super::board::Change;
 use super::problem::Problem;
 use crate::api::condition::{self, Status, Type};
-use crate::api::session::{EndAs, Phase};
+use crate::api::session::{EndAs, Phase, WhenFull};
 use crate::api::{GATEWAY_MANAGER, Reason, Session};
-use crate::cluster::error::bounded;
+use crate::cluster::error::{CallError, bounded, optional};
+use crate::plan::limit::DISPLACING;
 
 /// How long a caller waits for what the operator does about it.
 const VERDICT: Duration = Duration::from_secs(10);
@@ -63,6 +65,15 @@ pub struct Launch {
     pub wait: bool,
     /// What makes two calls one launch.
     pub key: Option<String>,
+}
+
+/// A session that was created, or stands.
+#[derive(Debug)]
+pub struct Created {
+    /// The session.
+    pub session: Arc<Session>,
+    /// Whether this call has created it: one that another call has made is not this one's to withdraw.
+    pub is_ours: bool,
 }
 
 /// What became of a launch.
@@ -128,29 +139,39 @@ impl Gateway {
     ///
     /// # Errors
     /// When the API server refuses it or does not answer.
-    pub async fn create(&self, launch: &Launch) -> Result<Arc<Session>, Problem> {
+    pub async fn create(&self, launch: &Launch) -> Result<Created, Problem> {
         let name = launch.name()?;
         let api: Api<Session> = Api::namespaced(self.client.clone(), &launch.organization);
         let session: Session = serde_json::from_value(launch.session(&name))
             .map_err(|error| Problem::invalid(format!("no session can be made of this: {error}")))?;
         let params = PostParams { field_manager: Some(GATEWAY_MANAGER.to_owned()), ..PostParams::default() };
         match bounded(api.create(&params, &session)).await {
-            Ok(created) => Ok(Arc::new(created)),
+            Ok(created) => Ok(Created { session: Arc::new(created), is_ours: true }),
             Err(error) if error.is_conflict() && launch.key.is_some() => {
                 let stands = bounded(api.get(&name)).await?;
                 match launch.is_of(&stands) {
-                    true => Ok(Arc::new(stands)),
+                    true => Ok(Created { session: Arc::new(stands), is_ours: false }),
                     false => {
                         Err(Problem::conflict("another session has the name that follows from this Idempotency-Key"))
                     }
                 }
             }
+            // Whether it was created is not known: its name says.
+            Err(error) if error.code().is_none_or(|code| code >= 500) => match bounded(api.get(&name)).await {
+                Ok(stands) if launch.is_of(&stands) => Ok(Created { session: Arc::new(stands), is_ours: true }),
+                Err(missing) if missing.is_not_found() => {
+                    Err(Problem::unavailable("the session was not created: try again"))
+                }
+                Ok(_) | Err(_) => Err(error.into()),
+            },
             Err(error) => Err(error.into()),
         }
     }
 
     /// Waits for what the operator says to the launch of `session`, but not for long.
-    pub async fn verdict(&self, session: Arc<Session>, wait: bool) -> Verdict {
+    pub async fn verdict(&self, session: Arc<Session>) -> Verdict {
+        // Two calls with one key may have wished for different things: what stands counts.
+        let wait = session.spec.when_full == WhenFull::Queue;
         let last = self.until(&session, VERDICT, |session| said(session, wait).is_some()).await;
         match said(&last, wait) {
             Some(Ok(())) => Verdict::Launched(last),
@@ -169,7 +190,8 @@ impl Gateway {
     pub async fn end(&self, session: &Arc<Session>, how: End, actor: &str) -> Result<Arc<Session>, Problem> {
         self.ask_to_end(session, how, actor).await?;
         let last = self.until(session, VERDICT, has_ended).await;
-        if has_ended(&last) {
+        let is_gone = || self.board.session_of(&session.uid().unwrap_or_default()).is_none();
+        if has_ended(&last) || is_gone() {
             return Ok(last);
         }
         Err(Problem::not_done_yet(
@@ -183,12 +205,16 @@ impl Gateway {
     /// When it cannot be asked for.
     pub async fn ask_to_end(&self, session: &Session, how: End, actor: &str) -> Result<(), Problem> {
         match how.request() {
-            None => self.patch(session, json!({ "spec": { "desiredState": "Disconnected" } })).await?,
+            None => {
+                let asked = self.patch(session, json!({ "spec": { "desiredState": "Disconnected" } })).await;
+                self.unless_ended(session, asked).await?;
+            }
             // Somebody has asked already: the end is on its way, by their reason.
             Some(_) if session.status.as_ref().is_some_and(|status| status.end_request.is_some()) => {}
             Some((as_, reason)) => {
                 let request = json!({ "as": as_, "reason": reason, "actor": line(actor), "at": self.clock.now() });
-                self.patch_status(session, json!({ "status": { "endRequest": request } })).await?;
+                let asked = self.patch_status(session, json!({ "status": { "endRequest": request } })).await;
+                self.unless_ended(session, asked).await?;
             }
         }
         Ok(())
@@ -202,20 +228,42 @@ impl Gateway {
         let now = self.clock.now();
         // It moves only forward: a clock that ran ahead has said more already.
         if session.spec.keep_alive_at.is_none_or(|said| said < now) {
-            self.patch(session, json!({ "spec": { "keepAliveAt": now } })).await?;
+            match self.patch(session, json!({ "spec": { "keepAliveAt": now } })).await {
+                Err(error) if error.is_refusal() && self.has_gone(session).await? => {
+                    return Err(Problem::conflict("the session has ended: launch the workspace again"));
+                }
+                // Somebody has said it later meanwhile.
+                Err(error) if error.is_refusal() => {}
+                outcome => outcome?,
+            }
         }
         let is_active = |session: &Session| phase(session) != Some(Phase::Idle);
         Ok(self.until(session, REVIVED, is_active).await)
     }
 
-    async fn patch(&self, session: &Session, mut patch: Value) -> Result<(), Problem> {
+    /// What was refused because the session has ended meanwhile, or gone, is done.
+    async fn unless_ended(&self, session: &Session, asked: Result<(), CallError>) -> Result<(), Problem> {
+        match asked {
+            Err(error) if matches!(error.code(), Some(404 | 409 | 422)) && self.has_gone(session).await? => Ok(()),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// Whether the session has ended or gone, by the API server's word.
+    async fn has_gone(&self, session: &Session) -> Result<bool, Problem> {
+        let api: Api<Session> = Api::namespaced(self.client.clone(), &session.namespace().unwrap_or_default());
+        let stands = optional(api.get(&session.name_any())).await?;
+        Ok(stands.is_none_or(|stands| stands.uid() != session.uid() || has_ended(&stands)))
+    }
+
+    async fn patch(&self, session: &Session, mut patch: Value) -> Result<(), CallError> {
         patch["metadata"]["uid"] = json!(session.uid());
         let api: Api<Session> = Api::namespaced(self.client.clone(), &session.namespace().unwrap_or_default());
         bounded(api.patch(&session.name_any(), &manager(), &Patch::Merge(patch))).await?;
         Ok(())
     }
 
-    async fn patch_status(&self, session: &Session, mut patch: Value) -> Result<(), Problem> {
+    async fn patch_status(&self, session: &Session, mut patch: Value) -> Result<(), CallError> {
         patch["metadata"]["uid"] = json!(session.uid());
         let api: Api<Session> = Api::namespaced(self.client.clone(), &session.namespace().unwrap_or_default());
         bounded(api.patch_status(&session.name_any(), &manager(), &Patch::Merge(patch))).await?;
@@ -240,9 +288,15 @@ impl Gateway {
                     Err(_) => return last,
                     Ok(Ok(change)) if change.uid != uid => {}
                     // The resource went with its end: what was seen last says how.
-                    Ok(Ok(change)) if change.session.is_none() => return last,
-                    // Behind or not: the board has the newest.
-                    Ok(Ok(_) | Err(_)) => break,
+                    Ok(Ok(Change { session: None, .. })) => return last,
+                    Ok(Ok(Change { session: Some(now), .. })) => {
+                        last = now;
+                        if wanted(&last) {
+                            return last;
+                        }
+                    }
+                    // Behind: the board has the newest.
+                    Ok(Err(_)) => break,
                 }
             }
         }
@@ -286,6 +340,8 @@ fn said(session: &Session, wait: bool) -> Option<Result<(), String>> {
             let waits = admitted(session).filter(|it| it.status == Status::False)?;
             match wait {
                 true => Some(Ok(())),
+                // It has its place as soon as an older one of its user has gone, which was told to go.
+                false if waits.reason == DISPLACING => Some(Ok(())),
                 false if PASSING.contains(&waits.reason.as_str()) => None,
                 false => Some(Err(waits.message.clone())),
             }

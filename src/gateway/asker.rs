@@ -126,13 +126,12 @@ pub async fn authenticated(State(gateway): State<Arc<Gateway>>, mut request: Req
         return Problem::unavailable("the connection has no address").into_response();
     };
     let address = address(peer, request.headers(), &gateway.settings.trusted_hops);
-    let caller = match gateway.callers.of(request.headers()).await {
+    let reads = request.method().is_safe();
+    // Whoever guesses tokens is held to the same rate, by address, before anybody is asked about them.
+    let may_ask = || gateway.rates.take(&format!("\0{}", address.ip), &gateway.settings.limits);
+    let caller = match gateway.callers.of(request.headers(), reads, may_ask).await {
         Ok(caller) => caller,
-        Err(problem) => {
-            // Whoever guesses tokens is held to the same rate, by address.
-            let guesses = gateway.rates.take(&format!("address {}", address.ip), &gateway.settings.limits);
-            return guesses.err().unwrap_or(problem).into_response();
-        }
+        Err(problem) => return problem.into_response(),
     };
     if let Err(problem) = gateway.rates.take(&caller.username, &gateway.settings.limits) {
         return problem.into_response();

@@ -77,9 +77,9 @@ impl Board {
         Self { stores: Stores::default(), health: WatchHealth::default(), shared: Arc::new(shared) }
     }
 
-    /// Watches, until the process ends: in these namespaces, or without any in the whole cluster. `ended` hears of each
-    /// session as it stands.
-    pub async fn run(self, client: kube::Client, namespaces: Vec<String>, seen: impl Fn(&Session) + Clone) {
+    /// Watches, until the process ends: in these namespaces, or without any in the whole cluster. `seen` hears of each
+    /// session as it stands, and as it stood last when its resource is gone.
+    pub async fn run(self, client: kube::Client, namespaces: Vec<String>, seen: impl Fn(&Session, bool) + Clone) {
         let mut scopes: Vec<Scope> = namespaces.into_iter().map(Some).collect();
         if scopes.is_empty() {
             scopes.push(None);
@@ -102,19 +102,22 @@ impl Board {
         futures::future::join_all(watches).await;
     }
 
-    fn session(&self, change: Watched<'_, Session>, seen: &impl Fn(&Session)) {
+    fn session(&self, change: Watched<'_, Session>, seen: &impl Fn(&Session, bool)) {
         match change {
             Watched::Is(session) => {
-                seen(session);
+                seen(session, false);
                 self.put(session);
             }
-            Watched::Gone(session) => self.take(session),
+            Watched::Gone(session) => {
+                seen(session, true);
+                self.take(session);
+            }
             Watched::All(scope) => {
                 let there = |session: &Session| scope.is_none() || session.namespace() == *scope;
                 let all = self.stores.sessions.reader().state();
                 self.forget_gone(&all, scope);
                 for session in all.iter().filter(|session| there(session)) {
-                    seen(session);
+                    seen(session, false);
                     self.put(session);
                 }
             }
@@ -251,7 +254,7 @@ impl Board {
         let since =
             since.and_then(|mark| mark.strip_prefix(&self.shared.epoch)?.strip_prefix('-')?.parse::<u64>().ok());
         let first_kept = hearing.kept.front().map_or(last + 1, |(number, ..)| *number);
-        let missed = since.filter(|since| (first_kept..=last + 1).contains(&(since + 1))).map(|since| {
+        let missed = since.filter(|since| *since <= last && since.saturating_add(1) >= first_kept).map(|since| {
             let of_user = |(number, of, _): &&(u64, String, Change)| *number > since && of == user;
             hearing.kept.iter().filter(of_user).map(|(.., change)| change.clone()).collect()
         });

@@ -28,6 +28,8 @@ const LONGEST: usize = 16 * 1024;
 const MOST: usize = 10_000;
 /// How many questions may be under way at once, so that bad tokens do not flood the API server.
 const QUESTIONS: usize = 32;
+/// How long a caller waits for their turn.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Somebody who has proved who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,11 +75,17 @@ impl Callers {
         Self { client, audience, known: Mutex::default(), questions: Semaphore::new(QUESTIONS) }
     }
 
-    /// Whose request this is.
+    /// Whose request this is. Who only `reads` is known for a while after the API server has fallen silent. A token that was not
+    /// known to be good is asked about once `may_ask` says so.
     ///
     /// # Errors
     /// Without a token, with a bad one, and when the API server does not say.
-    pub async fn of(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> {
+    pub async fn of(
+        &self,
+        headers: &HeaderMap,
+        reads: bool,
+        may_ask: impl FnOnce() -> Result<(), Problem>,
+    ) -> Result<Arc<Caller>, Problem> {
         let token = bearer(headers).ok_or_else(Problem::unauthenticated)?;
         let hash: Hash = Sha256::digest(token.as_bytes()).into();
         let slot = self.slot(hash);
@@ -85,13 +93,18 @@ impl Callers {
         if let Some(known) = known.as_ref().filter(|known| known.asked.elapsed() < HOLDS) {
             return known.caller.clone().ok_or_else(Problem::unauthenticated);
         }
+        let was_good =
+            known.as_ref().is_some_and(|known| known.caller.is_some() && known.asked.elapsed() < HOLDS_ALONE);
+        if !was_good {
+            may_ask()?;
+        }
         match self.ask(token, &hash).await {
             Ok(caller) => {
                 *known = Some(Known { caller: caller.clone(), asked: Instant::now() });
                 caller.ok_or_else(Problem::unauthenticated)
             }
             Err(problem) => {
-                let held = known.as_ref().filter(|known| known.asked.elapsed() < HOLDS_ALONE);
+                let held = known.as_ref().filter(|known| reads && known.asked.elapsed() < HOLDS_ALONE);
                 held.and_then(|known| known.caller.clone()).ok_or(problem)
             }
         }
@@ -116,7 +129,8 @@ impl Callers {
 
     async fn ask(&self, token: &str, hash: &Hash) -> Result<Option<Arc<Caller>>, Problem> {
         let unsure = || Problem::unavailable("the cluster's API server does not say whose token this is");
-        let _asking = self.questions.acquire().await.map_err(|_| unsure())?;
+        let asking = tokio::time::timeout(PATIENCE, self.questions.acquire()).await;
+        let _asking = asking.map_err(|_| unsure())?.map_err(|_| unsure())?;
         let review = TokenReview {
             spec: TokenReviewSpec { token: Some(token.to_owned()), audiences: Some(vec![self.audience.clone()]) },
             ..TokenReview::default()

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::Gateway;
 use super::view::started;
+use crate::api::time::from_wire;
 use crate::api::{Reason, Session};
 use crate::store::StoreError;
 use crate::store::audit::{Draft, Outcome};
@@ -24,16 +25,16 @@ const AGAIN: Duration = Duration::from_secs(5);
 const BATCH: usize = 64;
 
 /// Hands ended sessions in; one that is known to be recorded is left out.
-pub fn channel() -> (impl Fn(&Session) + Clone, UnboundedReceiver<Session>) {
+pub fn channel() -> (impl Fn(&Session, bool) + Clone, UnboundedReceiver<Session>) {
     let (sender, receiver): (UnboundedSender<Session>, _) = mpsc::unbounded();
     let known: Arc<Mutex<HashSet<String>>> = Arc::default();
-    let hand_in = move |session: &Session| {
+    let hand_in = move |session: &Session, gone: bool| {
         let ended = session.status.as_ref().is_some_and(|status| status.ended_at.is_some());
         let uid = session.uid().unwrap_or_default();
-        if !ended || session.metadata.deletion_timestamp.is_some() && session.finalizers().is_empty() {
-            return;
-        }
-        if known.lock().unwrap_or_else(PoisonError::into_inner).insert(uid) {
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that went without its end having been seen is recorded as it stood last.
+        let is_news = if gone { !known.remove(&uid) } else { ended && known.insert(uid) };
+        if is_news {
             let _ = sender.unbounded_send(session.clone());
         }
     };
@@ -60,7 +61,20 @@ pub async fn run(gateway: Arc<Gateway>, seen: UnboundedReceiver<Session>, record
 
 async fn record(gateway: &Gateway, ended: &[Session]) -> Result<(), StoreError> {
     let kept: Vec<EndedSession> = ended.iter().filter_map(entry).collect();
-    gateway.store.keep(&kept).await?;
+    match gateway.store.keep(&kept).await {
+        // One that can never be kept must not keep the others from it.
+        Err(StoreError::Invalid(_)) => {
+            for session in &kept {
+                match gateway.store.keep(std::slice::from_ref(session)).await {
+                    Err(StoreError::Invalid(why)) => {
+                        tracing::error!(uid = session.uid, why, "a session cannot be kept");
+                    }
+                    outcome => outcome?,
+                }
+            }
+        }
+        outcome => outcome?,
+    }
     let appended = ended.iter().filter_map(draft).map(|draft| gateway.store.append(draft));
     for outcome in futures::future::join_all(appended).await {
         match outcome {
@@ -100,16 +114,19 @@ fn draft(session: &Session) -> Option<Draft> {
     let uid = session.uid()?;
     let asked = status.end_request.as_ref().and_then(|request| request.actor.as_ref());
     let by_user = status.reason == Some(Reason::UserDisconnected);
+    // Somebody may have asked for an end that another cause forestalled.
+    let same = status.end_request.as_ref().is_some_and(|request| Some(request.reason) == status.reason);
+    let asked = asked.filter(|_| same);
     let actor = match asked {
         Some(actor) => actor.to_string(),
         None if by_user => session.spec.user.id.to_string(),
         None => "berth-operator".to_owned(),
     };
     Some(Draft {
-        at: status.ended_at?,
+        at: status.ended_at.or_else(|| session.metadata.deletion_timestamp.as_ref().map(from_wire))?,
         organization: session.namespace()?,
         actor,
-        action: "session_ended".to_owned(),
+        action: if status.ended_at.is_some() { "session_ended" } else { "session_vanished" }.to_owned(),
         target_kind: "Session".to_owned(),
         target_name: session.name_any(),
         target_uid: Some(uid.clone()),

@@ -16,7 +16,7 @@ use crate::api::time::Instant;
 use crate::plan::phase::PHASES;
 
 /// How many sessions a page has at most.
-const LARGEST_PAGE: usize = 500;
+pub const LARGEST_PAGE: usize = 500;
 
 /// What may be asked of a list of sessions.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Gateway;
 use crate::api::GATEWAY_MANAGER;
-use crate::cluster::error::bounded;
+use crate::cluster::error::{bounded, optional};
 use crate::store::audit::Head;
 
 /// The ConfigMap.
@@ -37,11 +37,31 @@ pub async fn run(gateway: Arc<Gateway>) {
     }
 }
 
+/// The head as it is published.
+fn read(text: &str) -> Option<Head> {
+    let (seq, hash) = text.split_once(':')?;
+    Some(Head { seq: seq.parse().ok()?, hash: hash.to_owned() })
+}
+
 async fn publish(gateway: &Gateway, published: Option<&Head>) -> Result<Option<Head>, String> {
     let head = gateway.store.head().await.map_err(|error| error.to_string())?;
     let Some(head) = head.filter(|head| Some(head) != published) else { return Ok(published.cloned()) };
     let namespace = &gateway.settings.role.namespace;
     let api: Api<ConfigMap> = Api::namespaced(gateway.client.clone(), namespace);
+    let stands = optional(api.get(NAME)).await.map_err(|error| error.words())?;
+    if let Some(last) = stands.and_then(|map| read(map.data?.get("head")?)) {
+        if last == head {
+            return Ok(Some(head));
+        }
+        // Another replica may have written what this one has not read yet. Else the store has lost what was published.
+        if last.seq >= head.seq {
+            gateway.metrics.store_failures.inc();
+            return Err(format!(
+                "the chain ends at {}:{}, and {}:{} was published before: `berth audit verify --head` says what is missing",
+                head.seq, head.hash, last.seq, last.hash
+            ));
+        }
+    }
     let body = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": { "name": NAME, "namespace": namespace, "labels": { "app.kubernetes.io/part-of": "berth" } },

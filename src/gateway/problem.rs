@@ -108,6 +108,9 @@ impl From<CallError> for Problem {
             Some(409) => Self::conflict("it was changed by somebody else meanwhile: look at it again"),
             Some(400 | 422) => Self::invalid(error.words()),
             Some(403) => Self::forbidden(error.words()),
+            None if matches!(error, CallError::NoAnswer(_)) => Self::not_done_yet(
+                "the cluster's API server did not answer in time: whether it was done is not known, look again",
+            ),
             _ => {
                 tracing::warn!(%error, "the API server did not do what a caller asked for");
                 Self::unavailable("the cluster's API server does not answer: nothing was changed")

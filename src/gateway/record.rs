@@ -102,8 +102,9 @@ impl Gateway {
     ) {
         let reason = Some(problem.detail().to_owned());
         let draft = self.draft(asker, action, target, Outcome::Failure, reason, json!({ "of": begun.seq }));
-        if let Err(error) = self.store.append(draft).await {
-            tracing::error!(%error, seq = begun.seq, "a failure could not be recorded");
+        match self.store.append(draft).await {
+            Ok(_) => self.grown.notify_one(),
+            Err(error) => tracing::error!(%error, seq = begun.seq, "a failure could not be recorded"),
         }
     }
 
@@ -141,6 +142,9 @@ impl Gateway {
 
 /// What a caller is told when the store does not take a record.
 fn unwritten(error: StoreError) -> Problem {
+    if let StoreError::Invalid(why) = error {
+        return Problem::invalid(format!("this cannot be recorded, and so not be done: {why}"));
+    }
     tracing::error!(%error, "a call was refused: it could not be recorded");
     Problem::unavailable("the audit cannot be written now: nothing was changed")
 }

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::PostParams;
 use kube::{Api, Client};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::caller::Caller;
@@ -25,6 +26,8 @@ const REFUSED: Duration = Duration::from_secs(1);
 const MOST: usize = 100_000;
 /// How many questions of one request are asked at once.
 const AT_ONCE: usize = 16;
+/// How many of all requests.
+const QUESTIONS: usize = 64;
 
 /// A right, in one organization.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +73,8 @@ struct Question {
 pub struct Rights {
     client: Client,
     known: Mutex<HashMap<Question, (bool, Instant)>>,
+    /// All requests together: one caller's list asks as many as there are Workspaces.
+    questions: Semaphore,
 }
 
 impl fmt::Debug for Rights {
@@ -81,7 +86,7 @@ impl fmt::Debug for Rights {
 impl Rights {
     /// Asks through this connection.
     pub fn new(client: Client) -> Self {
-        Self { client, known: Mutex::default() }
+        Self { client, known: Mutex::default(), questions: Semaphore::new(QUESTIONS) }
     }
 
     /// Whether `caller` has this right in `organization`.
@@ -89,10 +94,16 @@ impl Rights {
     /// # Errors
     /// When the API server does not say: then nobody has it, and nobody is told that they have not.
     pub async fn has(&self, caller: &Caller, organization: &str, right: Right) -> Result<bool, Problem> {
+        self.ask(caller, organization, right, REFUSED).await
+    }
+
+    async fn ask(&self, caller: &Caller, organization: &str, right: Right, refused: Duration) -> Result<bool, Problem> {
         let question = Question { token: caller.token.clone(), organization: organization.to_owned(), right };
-        if let Some(answer) = self.known(&question) {
+        if let Some(answer) = self.known(&question, refused) {
             return Ok(answer);
         }
+        let unsure = || Problem::unavailable("the cluster's API server does not say what you may do");
+        let _asking = self.questions.acquire().await.map_err(|_| unsure())?;
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
                 user: Some(caller.username.clone()),
@@ -107,7 +118,7 @@ impl Rights {
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
         let answer = bounded(reviews.create(&PostParams::default(), &review)).await.map_err(|error| {
             tracing::warn!(%error, "a right could not be asked for");
-            Problem::unavailable("the cluster's API server does not say what you may do")
+            unsure()
         })?;
         let allowed = answer.status.is_some_and(|status| status.allowed && status.denied != Some(true));
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,9 +131,9 @@ impl Rights {
         Ok(allowed)
     }
 
-    fn known(&self, question: &Question) -> Option<bool> {
+    fn known(&self, question: &Question, refused: Duration) -> Option<bool> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let holds = |answer: bool| if answer { HOLDS } else { REFUSED };
+        let holds = |answer: bool| if answer { HOLDS } else { refused };
         known.get(question).filter(|(answer, asked)| asked.elapsed() < holds(*answer)).map(|(answer, _)| *answer)
     }
 
@@ -137,7 +148,7 @@ impl Rights {
     ) -> Result<Vec<T>, Problem> {
         let answers: Vec<Result<Option<T>, Problem>> = futures::stream::iter(asked)
             .map(|(what, organization, right)| async move {
-                Ok(self.has(caller, &organization, right).await?.then_some(what))
+                Ok(self.ask(caller, &organization, right, HOLDS).await?.then_some(what))
             })
             .buffered(AT_ONCE)
             .collect()

@@ -111,7 +111,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([AUTHORIZATION, CONTENT_TYPE, IDEMPOTENCY_KEY])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, IDEMPOTENCY_KEY, HeaderName::from_static("last-event-id")])
         .expose_headers([LINK, RETRY_AFTER, AGE]);
     (!origins.is_empty()).then(|| layer.allow_origin(origins))
 }

@@ -45,7 +45,11 @@ pub async fn serve(gateway: Arc<Gateway>, routes: Router) -> anyhow::Result<()> 
     let mut stopping = gateway.stopping.clone();
     loop {
         // Who finds no room waits in the kernel's queue.
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { break };
+        let place = tokio::select! {
+            place = Arc::clone(&room).acquire_owned() => place,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        };
+        let Ok(place) = place else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopping.wait_for(|stopping| *stopping) => break,

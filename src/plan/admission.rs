@@ -2,9 +2,11 @@
 //! and the words for each wait; not what happens after a slot was given.
 
 use crate::api::condition::{self, Condition, Status, Type};
+use crate::api::policy::OnExceeded;
 use crate::api::time::Instant;
 use crate::api::workspace::Template;
 use crate::plan::Severity;
+use crate::plan::limit::{AT_LIMIT, DISPLACING, Limit};
 use crate::plan::template;
 
 /// Another live session of the same Workspace.
@@ -18,17 +20,17 @@ pub struct Rival {
     pub user: String,
     /// Whether it holds a slot.
     pub admitted: bool,
-    /// Whether it waits for volumes of its own user: it takes no slot until it has them, and holds nobody up.
+    /// Whether it waits for something of its own user's, volumes or a limit: it takes no slot until then, and holds nobody up.
     pub aside: bool,
 }
 
 /// Reason of the condition `Admitted` of who waits for volumes.
 const VOLUMES_IN_USE: &str = "VolumesInUse";
 
-/// Whether a session with these conditions waits for volumes, by its own word.
+/// Whether a session with these conditions waits for something of its own user's, by its own word: for volumes, or at a limit.
 pub fn is_aside(conditions: &[Condition]) -> bool {
     condition::find(conditions, Type::Admitted)
-        .is_some_and(|admitted| admitted.status == Status::False && admitted.reason == VOLUMES_IN_USE)
+        .is_some_and(|it| it.status == Status::False && [VOLUMES_IN_USE, AT_LIMIT].contains(&it.reason.as_str()))
 }
 
 /// Why a session waits.
@@ -58,6 +60,8 @@ pub enum Blocker {
     Maintenance,
     /// The user's volumes are held by another session, or by a pod that is still going.
     VolumesInUse(String),
+    /// The user has as many sessions as the policy lets them have, and one of them may have to make way.
+    AtLimit(Limit),
     /// All slots are taken, or promised to those who came before.
     NoSlot(i32),
 }
@@ -77,6 +81,8 @@ impl Blocker {
             Self::Unkeyed(_) => "InstanceKeyUnknown",
             Self::Maintenance => "Maintenance",
             Self::VolumesInUse(_) => VOLUMES_IN_USE,
+            Self::AtLimit(Limit { on_exceeded: OnExceeded::Reject, .. }) => AT_LIMIT,
+            Self::AtLimit(Limit { on_exceeded: OnExceeded::EndOldest, .. }) => DISPLACING,
             Self::NoSlot(_) => "NoSlot",
         }
     }
@@ -106,6 +112,12 @@ impl Blocker {
             Self::VolumesInUse(holder) => {
                 format!("your volumes of this Workspace: {holder} still holds them")
             }
+            Self::AtLimit(Limit { per_user, on_exceeded: OnExceeded::Reject }) => {
+                format!("the end of another session of yours: your policy lets you have {per_user} at a time")
+            }
+            Self::AtLimit(Limit { per_user, on_exceeded: OnExceeded::EndOldest }) => {
+                format!("an older session of yours to make way: your policy lets you have {per_user} at a time")
+            }
             Self::NoSlot(1) => "the slot: the Workspace takes one session at a time".to_owned(),
             Self::NoSlot(slots) => format!("a slot: the Workspace takes {slots} sessions at a time"),
         }
@@ -127,6 +139,7 @@ impl Blocker {
             | Self::Unfenced(None)
             | Self::Maintenance
             | Self::VolumesInUse(_)
+            | Self::AtLimit(_)
             | Self::NoSlot(_) => Severity::Normal,
         }
     }

@@ -22,6 +22,7 @@ impl Deadline {
         let stay = match self.reason {
             Reason::IdleTimeout => "any activity keeps it",
             Reason::WorkspaceDeleted => "its Workspace is gone: save your work",
+            Reason::LimitExceeded => "another session of yours waits for its place: save your work",
             Reason::AdministratorEnded => "its node is being drained: save your work and launch again",
             _ => "save your work and launch again",
         };
@@ -32,7 +33,7 @@ impl Deadline {
 /// The deadlines of a session that is usable since `ready`, was last used at `last`, and whose Workspace is
 /// gone since `workspace_gone`; the nearest first.
 pub fn deadlines(force: &InForce, ready: Instant, last: Instant, workspace_gone: Option<Instant>) -> Vec<Deadline> {
-    let InForce { rules, idle_not_before, max_duration_not_before, drain_ends_at } = force;
+    let InForce { rules, idle_not_before, max_duration_not_before, drain_ends_at, displaced_at } = force;
     let at_least =
         |deadline: Instant, floor: Option<Instant>| ceil_second(floor.map_or(deadline, |floor| floor.max(deadline)));
     let idle = at_least(last + rules.disconnect_after, *idle_not_before);
@@ -47,6 +48,9 @@ pub fn deadlines(force: &InForce, ready: Instant, last: Instant, workspace_gone:
     }
     if let Some(at) = *drain_ends_at {
         all.push(Deadline { at, warn_from: at - rules.warn_before, reason: Reason::AdministratorEnded });
+    }
+    if let Some(at) = *displaced_at {
+        all.push(Deadline { at, warn_from: at - rules.warn_before, reason: Reason::LimitExceeded });
     }
     all.sort_by_key(|deadline| deadline.at);
     all

@@ -3,7 +3,7 @@
 use crate::api::workspace::{Access, Endpoint, Protocol};
 
 /// A machine to be dialled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// Host name or address.
     pub host: String,
@@ -16,9 +16,10 @@ pub struct Target {
 }
 
 /// How a machine shows who it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Proof {
     /// Nobody said what to ask: it takes a connection.
+    #[default]
     Unasked,
     /// By the private half of one of these public keys, lines of OpenSSH (RFC 4253, 8).
     HostKeys(Vec<String>),

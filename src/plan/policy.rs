@@ -7,6 +7,7 @@ use crate::api::duration::{Duration, MAX_HOURS, ParseError};
 use crate::api::policy::SessionPolicySpec;
 use crate::api::session::PolicyInForce;
 use crate::api::time::{Instant, ceil_second};
+use crate::plan::limit::Limit;
 
 /// Where a Workspace's policy comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +51,8 @@ pub struct Rules {
     pub alert_after: TimeDelta,
     /// How long an ended Session stays as a resource.
     pub keep_for: TimeDelta,
+    /// How many sessions one user may have, if that is limited. What stands in a status has none: it is the policy's alone.
+    pub limit: Option<Limit>,
 }
 
 const IDLE_AFTER: TimeDelta = TimeDelta::minutes(5);
@@ -80,6 +83,7 @@ impl Rules {
             queue_timeout: QUEUE_TIMEOUT,
             alert_after: ALERT_AFTER,
             keep_for: KEEP_FOR,
+            limit: None,
         }
     }
 
@@ -110,6 +114,7 @@ impl Rules {
             queue_timeout: read(&spec.queue_timeout)?.unwrap_or(QUEUE_TIMEOUT),
             alert_after: read(&spec.alert_after)?.unwrap_or(ALERT_AFTER.min(max_duration)),
             keep_for: keep_for.unwrap_or(KEEP_FOR),
+            limit: Limit::of(spec.limits.as_ref()),
         })
     }
 
@@ -167,7 +172,12 @@ pub struct InForce {
     pub max_duration_not_before: Option<Instant>,
     /// When a drain of the node ends the session, once that was announced: an announcement gives its whole notice.
     pub drain_ends_at: Option<Instant>,
+    /// When the session ends since its user has launched more than they may have, once that was announced.
+    pub displaced_at: Option<Instant>,
 }
+
+/// The longest notice for a session in use that makes way for another of its user: they are there, and wait for it.
+const DISPLACED_AFTER: TimeDelta = TimeDelta::minutes(1);
 
 impl InForce {
     /// `rules` as they take effect at `now` on a session that had `before` in force, was usable since `ready`
@@ -182,7 +192,13 @@ impl InForce {
         now: Instant,
     ) -> Self {
         let Some(before) = before else {
-            return Self { rules, idle_not_before: None, max_duration_not_before: None, drain_ends_at: None };
+            return Self {
+                rules,
+                idle_not_before: None,
+                max_duration_not_before: None,
+                drain_ends_at: None,
+                displaced_at: None,
+            };
         };
         let rules = Rules {
             start_timeout: rules.start_timeout.max(before.rules.start_timeout),
@@ -213,6 +229,7 @@ impl InForce {
                 rules.warn_before,
             ),
             drain_ends_at: before.drain_ends_at,
+            displaced_at: before.displaced_at,
             rules,
         }
     }
@@ -224,9 +241,17 @@ impl InForce {
         Self { drain_ends_at: ends.then_some(at), ..self }
     }
 
+    /// With the end that another session of the same user brings, announced at `now` unless it was before, or taken back.
+    #[must_use]
+    pub fn with_displacement(self, ends: bool, is_idle: bool, now: Instant) -> Self {
+        let notice = if is_idle { TimeDelta::zero() } else { self.rules.warn_before.min(DISPLACED_AFTER) };
+        let at = self.displaced_at.unwrap_or_else(|| ceil_second(now + notice));
+        Self { displaced_at: ends.then_some(at), ..self }
+    }
+
     /// The rules as a session's status holds them.
     pub fn to_wire(&self) -> PolicyInForce {
-        let Self { rules, idle_not_before, max_duration_not_before, drain_ends_at } = self;
+        let Self { rules, idle_not_before, max_duration_not_before, drain_ends_at, displaced_at } = self;
         PolicyInForce {
             name: rules.name.clone(),
             idle_after: rules.idle_after.into(),
@@ -242,6 +267,7 @@ impl InForce {
             idle_not_before: *idle_not_before,
             max_duration_not_before: *max_duration_not_before,
             drain_ends_at: *drain_ends_at,
+            displaced_at: *displaced_at,
         }
     }
 
@@ -265,10 +291,12 @@ impl InForce {
                 queue_timeout: wire.queue_timeout.as_ref().map_or(Ok(QUEUE_TIMEOUT), Duration::delta)?,
                 alert_after: wire.alert_after.delta()?,
                 keep_for: wire.keep_for.delta()?,
+                limit: None,
             },
             idle_not_before: wire.idle_not_before,
             max_duration_not_before: wire.max_duration_not_before,
             drain_ends_at: wire.drain_ends_at,
+            displaced_at: wire.displaced_at,
         })
     }
 }
@@ -324,6 +352,7 @@ mod tests {
             idle_not_before: None,
             max_duration_not_before: None,
             drain_ends_at: None,
+            displaced_at: None,
         };
         let tight = Rules {
             disconnect_after: seconds(30),
@@ -348,6 +377,7 @@ mod tests {
             idle_not_before: None,
             max_duration_not_before: None,
             drain_ends_at: None,
+            displaced_at: None,
         };
         let tight = Rules { max_duration: TimeDelta::hours(1), ..Rules::built_in() };
         let near_end = at(8 * 3600 - 60);
@@ -406,7 +436,7 @@ mod tests {
             let rules = Rules::of("p", &policy(None, None, Some(disconnect)));
             prop_assert!(rules.is_ok());
             if let Ok(rules) = rules {
-                let before = InForce { rules: rules.with_wish(wish.map(seconds)), idle_not_before: None, max_duration_not_before: Some(at(7)), drain_ends_at: None };
+                let before = InForce { rules: rules.with_wish(wish.map(seconds)), idle_not_before: None, max_duration_not_before: Some(at(7)), drain_ends_at: None, displaced_at: None };
                 let wire = before.to_wire();
                 let after = InForce::from_wire(&wire).map(|after| after.to_wire());
                 prop_assert_eq!(after, Ok(wire));
@@ -415,7 +445,7 @@ mod tests {
 
         #[test]
         fn no_edit_brings_a_deadline_nearer_than_its_notice(old in 60i64..100_000, new in 60i64..100_000, used in 0i64..50_000) {
-            let before = InForce { rules: Rules { max_duration: seconds(old), ..Rules::built_in() }, idle_not_before: None, max_duration_not_before: None, drain_ends_at: None };
+            let before = InForce { rules: Rules { max_duration: seconds(old), ..Rules::built_in() }, idle_not_before: None, max_duration_not_before: None, drain_ends_at: None, displaced_at: None };
             let rules = Rules { max_duration: seconds(new), warn_before: seconds(30), ..Rules::built_in() };
             let now = at(used);
             let after = InForce::succeed(Some(&before), rules, Some(at(0)), Some(now), now);

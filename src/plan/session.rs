@@ -16,6 +16,7 @@ use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::api::condition::{self, Type};
+use crate::api::policy::OnExceeded;
 use crate::api::session::{Phase, WhenFull};
 use crate::api::time::{Instant, from_wire};
 use crate::api::workspace::Drain;
@@ -27,6 +28,7 @@ use crate::plan::deadline::{self, Deadline};
 use crate::plan::endpoint::Target;
 use crate::plan::hardening::Hardening;
 use crate::plan::instance::{self, Health};
+use crate::plan::limit::{self, Own, Standing};
 use crate::plan::network::Fence;
 use crate::plan::phase::{self, Event, Next};
 use crate::plan::policy::{InForce, PolicySource, Rules};
@@ -47,6 +49,8 @@ pub struct World {
     pub policy: PolicySource,
     /// The other live sessions of that Workspace.
     pub rivals: Vec<Rival>,
+    /// The other live sessions of the same user under the same policy, where it limits them.
+    pub own: Vec<Own>,
     /// The pods that this session owns, by uid.
     pub pods: Vec<Arc<Pod>>,
     /// Whether the API server said that the instance named in the status is gone.
@@ -97,8 +101,8 @@ pub enum Attempt {
     /// There was none.
     #[default]
     None,
-    /// The endpoint took a connection.
-    Reached,
+    /// This machine took a connection, and proved what was asked of it.
+    Reached(Box<Target>),
     /// It failed, and is worth another attempt at this time.
     RetryAt(Instant, String),
     /// The API server refuses the instance for good.
@@ -212,6 +216,13 @@ impl View {
             Draining::Unknown => force,
             known => force.map(|force| force.with_drain(ends_drained && matches!(known, Draining::Yes(_)), now)),
         };
+        let force = force.map(|force| {
+            let own = itself(world);
+            let limit = force.rules.limit;
+            let displaced = limit.is_some_and(|limit| limit::makes_way(&own, &world.own, limit));
+            // Before it can be used there is nothing to be warned of, and nobody there to be.
+            force.with_displacement(displaced && before.ready_at.is_some(), own.standing == Standing::Idle, now)
+        });
         let workspace_gone = workspace_gone(world, &before, now);
         let deadlines = match (&force, before.ready_at, seen.last) {
             (Some(force), Some(ready), Some(last)) => deadline::deadlines(force, ready, last, workspace_gone),
@@ -291,7 +302,7 @@ fn pending(world: &World, view: &View, now: Instant) -> Plan<Step> {
         Ok((workspace, force)) => return launch(world, view, &workspace, &force, now),
         Err(blocker) => blocker,
     };
-    if matches!(blocker, Blocker::NoSlot(_) | Blocker::VolumesInUse(_))
+    if fails_at(&blocker)
         && world.session.spec.when_full == WhenFull::Fail
         && let Next::End(phase, reason) = phase::next(view.phase, Event::NoSlot)
     {
@@ -336,7 +347,28 @@ fn admit(world: &World, view: &View) -> Result<(Arc<Workspace>, InForce), Blocke
         user: world.session.spec.user.id.as_str(),
     };
     admission::turn(candidate, &world.rivals, workspace.spec.max_sessions, workspace.spec.template.as_ref())?;
-    Ok((workspace, force))
+    match force.rules.limit {
+        Some(limit) if !limit::admits(&itself(world), &world.own, limit) => Err(Blocker::AtLimit(limit)),
+        _ => Ok((workspace, force)),
+    }
+}
+
+/// The session among those of its user.
+fn itself(world: &World) -> Own {
+    let created = created(&world.session).unwrap_or_default();
+    let status = world.session.status.as_ref();
+    let admitted = status.is_some_and(|status| condition::is_true(&status.conditions, Type::Admitted));
+    Own::of(&world.session, created, world.session.uid().unwrap_or_default(), admitted)
+}
+
+/// Whether the session fails at `blocker` where it is not to wait.
+fn fails_at(blocker: &Blocker) -> bool {
+    match blocker {
+        Blocker::NoSlot(_) | Blocker::VolumesInUse(_) => true,
+        // One that makes an older one end has its place.
+        Blocker::AtLimit(limit) => limit.on_exceeded == OnExceeded::Reject,
+        _ => false,
+    }
 }
 
 /// Whether the template, as it is written now, may be launched: by our own rules, and by the API server's word. A
@@ -421,7 +453,13 @@ fn doubt(world: &World, view: &View, now: Instant) -> Option<Instant> {
 
 /// Whether the instance can be used, by its pod or by the connection that its endpoint took.
 fn is_usable(world: &World, view: &View) -> bool {
-    matches!(view.instance, Some((_, Health::Usable))) || world.attempt == Attempt::Reached
+    // A machine, or a proof, that is asked for no more is none.
+    let wanted = || {
+        let spec = &world.workspace.as_ref()?.spec;
+        Some(Target::of(spec.endpoint.as_ref()?, &spec.access))
+    };
+    matches!(view.instance, Some((_, Health::Usable)))
+        || matches!(&world.attempt, Attempt::Reached(target) if wanted().is_none_or(|wanted| **target == wanted))
 }
 
 fn usable(world: &World, view: &View, now: Instant) -> Plan<Step> {

@@ -119,16 +119,21 @@ async fn said_in_machine(scene: &Scene, words: &[&str]) -> String {
 /// Somebody else's key, of the same kind.
 const ANOTHER_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6mQVk9X7gX0Zs3rI2m6l3M7g2f8b1bJx9mWk5c1m0Q another";
 
-#[tokio::test]
-async fn a_terminal_is_used_once_it_has_proved_its_host_key_and_another_machine_is_not() {
-    let scene = Scene::new("hostkey").await;
+/// A terminal on a machine, and its public key.
+async fn terminal(scene: &Scene) -> (String, String) {
     let mounts = json!([{ "name": "tmp", "mountPath": "/tmp" }, { "name": "home", "mountPath": "/home/user" }]);
     let server =
         json!({ "image": "localhost/berth-ssh:dev", "command": null, "readinessProbe": null, "volumeMounts": mounts });
     let mut spec = merged(strangers_pod(server), json!({ "securityContext": { "runAsUser": 1000, "fsGroup": 1000 } }));
     spec["volumes"] = json!([{ "name": "tmp", "emptyDir": {} }, { "name": "home", "emptyDir": {} }]);
-    let host = machine_of(&scene, spec).await;
-    let key = said_in_machine(&scene, &["cat", "/tmp/berth-ssh/host_ed25519.pub"]).await;
+    let host = machine_of(scene, spec).await;
+    (host, said_in_machine(scene, &["cat", "/tmp/berth-ssh/host_ed25519.pub"]).await)
+}
+
+#[tokio::test]
+async fn a_terminal_is_used_once_it_has_proved_its_host_key_and_another_machine_is_not() {
+    let scene = Scene::new("hostkey").await;
+    let (host, key) = terminal(&scene).await;
     scene.policy("short", json!({ "startTimeout": "5s" })).await;
     let workspace = |keys: Value| {
         let endpoint = json!({ "host": host, "hostKeys": keys });
@@ -147,13 +152,16 @@ async fn a_terminal_is_used_once_it_has_proved_its_host_key_and_another_machine_
 #[tokio::test]
 async fn a_machine_whose_credentials_do_not_exist_is_not_used_until_they_do() {
     let scene = Scene::new("credentials").await;
-    let host = machine(&scene, json!({})).await;
-    let endpoint = json!({ "host": host, "credentialsRef": { "name": "build-7" } });
-    scene.workspace("box", json!({ "endpoint": endpoint, "access": { "port": 8080 } })).await;
+    let (host, key) = terminal(&scene).await;
+    let endpoint = json!({ "host": host, "hostKeys": [key], "credentialsRef": { "name": "build-7" } });
+    let access = json!({ "protocol": "SSH", "port": 2222 });
+    scene.workspace("box", json!({ "type": "ssh", "endpoint": endpoint, "access": access })).await;
     scene.session("mine", "box", json!({})).await;
     let told = scene.event("mine", "InstanceNotMade").await.note.unwrap();
     assert!(told.contains("there is no Secret build-7 in this namespace"), "{told}");
     assert!(scene.find::<Secret>("build-7").await.is_none(), "nobody made one by asking");
     scene.create::<Secret>(json!({ "metadata": { "name": "build-7" }, "stringData": { "password": "x" } })).await;
     scene.phase("mine", Phase::Active).await;
+    let kept = scene.get::<Secret>("build-7").await.data.unwrap();
+    assert_eq!(kept["password"].0, b"x", "nobody replaced it by asking");
 }

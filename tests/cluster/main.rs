@@ -18,6 +18,7 @@ mod instances;
 mod kstatus;
 mod leadership;
 mod life;
+mod limits;
 mod managers;
 mod namespaces;
 mod network;

@@ -126,7 +126,8 @@ fn the_gateway_writes_in_few_places() {
 #[test]
 fn only_the_writers_write() {
     let writes = [".create(", ".patch(", ".patch_status(", ".delete(", ".replace(", "Request::post", "Patch::"];
-    let writers = ["cluster/apply.rs", "cluster/apply/", "cluster/lease.rs"];
+    // The last asks by a dry run.
+    let writers = ["cluster/apply.rs", "cluster/apply/", "cluster/lease.rs", "cluster/dial/credentials.rs"];
     let found: Vec<String> = offences("cluster", &writes)
         .into_iter()
         .chain(offences("controller", &writes))

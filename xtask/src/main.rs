@@ -19,6 +19,7 @@ mod monitoring;
 mod planted;
 mod release;
 mod run;
+mod schemathesis;
 mod test;
 
 use clap::{Parser, Subcommand};

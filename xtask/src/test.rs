@@ -11,6 +11,7 @@ use crate::monitoring;
 use crate::planted;
 use crate::release;
 use crate::run::Run;
+use crate::schemathesis;
 use anyhow::{Result, bail};
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -123,6 +124,12 @@ const STEPS: &[Step] = &[
         about: "the behaviour suite on the real cluster",
         cluster: true,
         run: |c| c.suite("cluster", 8),
+    },
+    Step {
+        name: "api",
+        about: "the REST API against its own specification",
+        cluster: true,
+        run: |c| schemathesis::check(&c.cache).map(|()| Outcome::Passed),
     },
     Step {
         name: "conformance",

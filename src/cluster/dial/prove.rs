@@ -1,12 +1,14 @@
 //! How a machine proves who it is: by its host key, or by its certificate, each pinned. Owns the handshakes up to the proof;
 //! nobody logs in, and nothing is sent after it.
 
+mod bounded;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
-use russh::{Preferred, client};
+use russh::{AlgorithmKind, Preferred, client, kex};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,9 +16,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
 use crate::plan::endpoint::Proof;
+use bounded::Bounded;
 
 /// Has the machine at the other end of `stream`, reached by the name `host`, prove who it is.
 ///
@@ -31,8 +34,20 @@ pub async fn prove(stream: TcpStream, host: &str, proof: &Proof) -> Result<(), S
     }
 }
 
-/// How long a server may be silent, also where nobody waits for it any more.
-const SILENCE: Duration = Duration::from_secs(5);
+/// How long an exchange of keys may last. The library goes on with it also when nobody waits any more, for as long as the
+/// server says something.
+const EXCHANGE: Duration = Duration::from_secs(5);
+/// The ways of exchanging keys that are asked for. Not those in which the server chooses the group: it would choose how long
+/// this process computes.
+const KEX: [kex::Name; 7] = [
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::ECDH_SHA2_NISTP256,
+    kex::DH_G14_SHA256,
+    kex::EXTENSION_SUPPORT_AS_CLIENT,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+];
 
 /// Exchanges keys with an SSH server (RFC 4253, 7 and 8).
 async fn host_key(stream: TcpStream, lines: &[String]) -> Result<(), String> {
@@ -44,28 +59,21 @@ async fn host_key(stream: TcpStream, lines: &[String]) -> Result<(), String> {
         .collect();
     let pinned = pinned?;
     // A server with several keys shows the first of these that it has.
-    let algorithms = pinned.iter().flat_map(|key| shown_as(key.algorithm())).collect::<Vec<_>>();
-    let preferred = Preferred { key: Cow::Owned(algorithms), ..Preferred::default() };
-    let config = client::Config { preferred, inactivity_timeout: Some(SILENCE), ..client::Config::default() };
-    match client::connect_stream(Arc::new(config), stream, Pinned(pinned)).await {
+    let algorithms = pinned.iter().map(PublicKey::algorithm).collect::<Vec<Algorithm>>();
+    let preferred = Preferred { key: Cow::Owned(algorithms), kex: Cow::Borrowed(&KEX), ..Preferred::default() };
+    let config = client::Config { preferred, ..client::Config::default() };
+    match client::connect_stream(Arc::new(config), Bounded::new(stream, EXCHANGE), Pinned(pinned)).await {
         Ok(_) => Ok(()),
         Err(Refusal::Another(shown)) => {
             Err(format!("shows the host key {shown}, which spec.endpoint.hostKeys does not name"))
         }
-        Err(Refusal::Ssh(russh::Error::NoCommonAlgo { .. })) => {
+        Err(Refusal::Ssh(russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. })) => {
             Err("has no host key of a kind that spec.endpoint.hostKeys names".to_owned())
         }
-        Err(Refusal::Ssh(error)) => Err(format!("does not speak SSH: {error}")),
-    }
-}
-
-/// The names under which a key of this kind is offered: for RSA they tell the hash of the signature (RFC 8332).
-fn shown_as(algorithm: Algorithm) -> Vec<Algorithm> {
-    match algorithm {
-        Algorithm::Rsa { .. } => {
-            [HashAlg::Sha512, HashAlg::Sha256].map(|hash| Algorithm::Rsa { hash: Some(hash) }).into()
+        Err(Refusal::Ssh(russh::Error::NoCommonAlgo { kind, .. })) => {
+            Err(format!("speaks SSH only with algorithms that are not taken here ({kind:?})"))
         }
-        other => vec![other],
+        Err(Refusal::Ssh(error)) => Err(format!("does not speak SSH: {error}")),
     }
 }
 
@@ -166,7 +174,6 @@ impl ServerCertVerifier for PinnedCertificate {
         let fingerprint = pairs.join(":");
         match self.accepted.contains(&fingerprint) {
             true => Ok(ServerCertVerified::assertion()),
-            false if shown.is_empty() => Err(Error::InvalidCertificate(CertificateError::BadEncoding)),
             false => Err(Error::General(format!(
                 "shows the certificate {fingerprint}, which spec.endpoint.certificates does not name"
             ))),

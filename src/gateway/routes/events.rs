@@ -9,8 +9,11 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::{Stream, StreamExt, stream};
+use prometheus_client::metrics::gauge::Gauge;
 use serde_json::json;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::watch;
+use tokio::time::{Instant, Interval, interval_at};
 
 use crate::gateway::Gateway;
 use crate::gateway::asker::Asker;
@@ -19,6 +22,8 @@ use crate::gateway::problem::Detail;
 
 /// How long a stream may be silent.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How often it is asked whether the token still is good.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// The caller's sessions as they change
 ///
@@ -42,27 +47,75 @@ pub async fn events(
         Some(missed) => missed.into_iter().map(|change| told(&gateway, &change)).collect(),
         None => vec![snapshot(&gateway, &user, last)],
     };
-    let stopping = gateway.stopping.clone();
-    let rest =
-        stream::unfold((gateway, user, changes, stopping), |(gateway, user, mut changes, mut stopping)| async move {
-            let event = tokio::select! {
+    let listener = Listener {
+        stopping: gateway.stopping.clone(),
+        again: interval_at(Instant::now() + AGAIN, AGAIN),
+        _counted: Counted::new(&gateway.metrics.streams),
+        gateway,
+        user,
+        headers,
+        changes,
+    };
+    let rest = stream::unfold(listener, |mut listener| async move { Some((listener.next().await?, listener)) });
+    let events = stream::iter(begin).chain(rest).map(Ok);
+    Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("still here"))
+}
+
+/// Who listens.
+struct Listener {
+    gateway: Arc<Gateway>,
+    user: String,
+    headers: HeaderMap,
+    changes: Receiver<Change>,
+    stopping: watch::Receiver<bool>,
+    again: Interval,
+    _counted: Counted,
+}
+
+impl Listener {
+    /// The next event; nothing where the stream is over.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            tokio::select! {
                 // The client comes back, to this replica or to another.
-                _ = stopping.wait_for(|stopping| *stopping) => return None,
-                change = changes.recv() => match change {
-                    Ok(change) => told(&gateway, &change),
+                () = told_to_stop(&mut self.stopping) => return None,
+                _ = self.again.tick() => {
+                    // A token that was taken back opens this no longer than others.
+                    self.gateway.callers.of(&self.headers, true, || Ok(())).await.ok()?;
+                }
+                change = self.changes.recv() => match change {
+                    Ok(change) => return Some(told(&self.gateway, &change)),
                     Err(RecvError::Lagged(_)) => {
                         // What is told anew has everything up to now: what waits is told twice at most.
-                        let anew = gateway.board.listen(&user, None);
-                        changes = anew.changes;
-                        snapshot(&gateway, &user, anew.last)
+                        let anew = self.gateway.board.listen(&self.user, None);
+                        self.changes = anew.changes;
+                        return Some(snapshot(&self.gateway, &self.user, anew.last));
                     }
                     Err(RecvError::Closed) => return None,
                 },
-            };
-            Some((event, (gateway, user, changes, stopping)))
-        });
-    let events = stream::iter(begin).chain(rest).map(Ok);
-    Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("still here"))
+            }
+        }
+    }
+}
+
+async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// A stream that is open, as it is counted.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(streams: &Gauge) -> Self {
+        streams.inc();
+        Self(streams.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 fn snapshot(gateway: &Gateway, user: &str, number: u64) -> Event {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -20,6 +20,24 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Gateway>> for Asked<T> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(query)) => Ok(Self(query)),
             Err(rejection) => Err(Problem::malformed(format!("the query cannot be read: {}", rejection.body_text()))),
+        }
+    }
+}
+
+/// The part of a path that names something. One that is no text is as good as one that names nothing.
+pub struct Named(pub String);
+
+impl FromRequestParts<Arc<Gateway>> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<Gateway>) -> Result<Self, Problem> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(_) => {
+                let kinds = [("/api/sessions/", "Session"), ("/api/workspaces/", "Workspace")];
+                let kind = kinds.into_iter().find(|(path, _)| parts.uri.path().starts_with(path));
+                Err(Problem::not_found(kind.map_or("Organization", |(_, kind)| kind)))
+            }
         }
     }
 }

@@ -4,21 +4,21 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{Asked, Body};
+use super::extract::{Asked, Body, Named};
 use super::sessions::EndedAll;
 use crate::api::SessionPolicy;
 use crate::api::duration;
 use crate::gateway::Gateway;
 use crate::gateway::act::{End, has_ended};
 use crate::gateway::asker::Asker;
-use crate::gateway::filter::{EndAllBody, ListQuery, read_time};
+use crate::gateway::filter::{EndAllBody, LARGEST_PAGE, ListQuery, read_time};
 use crate::gateway::past::Whose;
 use crate::gateway::problem::{Detail, Problem};
 use crate::gateway::record::{Action, unread};
@@ -45,7 +45,7 @@ fn is_name(text: &str) -> bool {
 
 /// Everybody's sessions in an organization
 ///
-/// The newest first, history included; for its administrators.
+/// The newest first, history included, in pages of 500 or of `limit`; for its administrators.
 #[utoipa::path(get, path = "/api/organizations/{org}/sessions", tag = "organizations",
     params(("org" = String, Path, description = "the organization"), ListQuery), security(("token" = [])), responses(
     (status = 200, body = [SessionView], headers(("Link" = Option<String>, description = "the next page, with `limit`"))),
@@ -55,12 +55,14 @@ fn is_name(text: &str) -> bool {
 pub async fn sessions(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
-    Path(org): Path<String>,
+    Named(org): Named,
     OriginalUri(uri): OriginalUri,
     Asked(query): Asked<ListQuery>,
 ) -> Result<Response, Problem> {
     gateway.administers(&asker, &org, Right::See).await?;
-    let wanted = query.read(gateway.clock.now())?;
+    let mut wanted = query.read(gateway.clock.now())?;
+    // The past of a whole organization has no bound.
+    wanted.limit = wanted.limit.or(Some(LARGEST_PAGE));
     let standing = gateway.board.sessions_in(&org);
     let page = gateway.page(standing, Whose::Organization(&org), &wanted).await?;
     Ok(page.answer(&gateway, &uri))
@@ -79,14 +81,17 @@ pub async fn sessions(
 pub async fn disconnect_all(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
-    Path(org): Path<String>,
+    Named(org): Named,
     Body(body): Body<EndAllBody>,
 ) -> Result<Json<EndedAll>, Problem> {
     gateway.administers(&asker, &org, Right::End).await?;
     let wanted = body.read(gateway.clock.now())?;
     let there = gateway.board.sessions_in(&org);
     let meant = there.into_iter().filter(|session| !has_ended(session) && wanted.has(session)).collect();
-    Ok(Json(gateway.end_all(&asker, meant, Action::EndSession, End::Administrator, body.dry_run).await))
+    let acting = Arc::clone(&gateway);
+    let change =
+        async move { Ok(acting.end_all(&asker, meant, Action::EndSession, End::Administrator, body.dry_run).await) };
+    gateway.whole(change).await.map(Json)
 }
 
 /// A live attachment to a session.
@@ -120,7 +125,7 @@ pub struct ConnectionView {
 pub async fn connections(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
-    Path(org): Path<String>,
+    Named(org): Named,
 ) -> Result<Json<Vec<ConnectionView>>, Problem> {
     gateway.administers(&asker, &org, Right::See).await?;
     Ok(Json(Vec::new()))
@@ -158,7 +163,7 @@ pub struct ApiSessionView {
 pub async fn api_sessions(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
-    Path(org): Path<String>,
+    Named(org): Named,
 ) -> Result<Json<Vec<ApiSessionView>>, Problem> {
     gateway.administers(&asker, &org, Right::See).await?;
     let there = gateway.board.sessions_in(&org);
@@ -207,6 +212,10 @@ pub struct PolicyView {
     pub alert_after: String,
     /// How long an ended session stays as a resource.
     pub keep_for: String,
+    /// How many sessions one user may have; null for as many as there are slots.
+    pub sessions_per_user: Option<i32>,
+    /// What becomes of one too many: `Reject` or `EndOldest`.
+    pub on_exceeded: Option<String>,
 }
 
 impl PolicyView {
@@ -225,6 +234,8 @@ impl PolicyView {
             queue_timeout: duration::write(rules.queue_timeout),
             alert_after: duration::write(rules.alert_after),
             keep_for: duration::write(rules.keep_for),
+            sessions_per_user: rules.limit.map(|limit| limit.per_user),
+            on_exceeded: rules.limit.map(|limit| format!("{:?}", limit.on_exceeded)),
         }
     }
 
@@ -248,7 +259,7 @@ impl PolicyView {
 pub async fn policies(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
-    Path(org): Path<String>,
+    Named(org): Named,
 ) -> Result<Json<Vec<PolicyView>>, Problem> {
     gateway.administers(&asker, &org, Right::See).await?;
     let here = |policy: &SessionPolicy| policy.namespace().as_deref() == Some(org.as_str());
@@ -344,7 +355,7 @@ impl From<Record> for RecordView {
 pub async fn audit(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
-    Path(org): Path<String>,
+    Named(org): Named,
     Asked(filter): Asked<AuditFilter>,
 ) -> Result<Json<Vec<RecordView>>, Problem> {
     gateway.administers(&asker, &org, Right::See).await?;

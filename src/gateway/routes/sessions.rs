@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::response::{IntoResponse, Response};
 use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::extract::{Asked, Body};
+use super::extract::{Asked, Body, Named};
 use crate::api::Session;
 use crate::api::session::Phase;
 use crate::gateway::Gateway;
@@ -70,7 +70,7 @@ pub async fn active(State(gateway): State<Arc<Gateway>>, asker: Asker) -> Result
 pub async fn one(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<SessionView>, Problem> {
     let session = gateway.own(&asker, &id).await?;
     Ok(Json(gateway.view(&session)))
@@ -87,10 +87,13 @@ pub async fn one(
 pub async fn disconnect(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<Message>, Problem> {
     let session = gateway.own(&asker, &id).await?;
-    gateway.end_recorded(&asker, &session, Action::DisconnectSession, End::Disconnected).await?;
+    let acting = Arc::clone(&gateway);
+    let change =
+        async move { acting.end_recorded(&asker, &session, Action::DisconnectSession, End::Disconnected).await };
+    gateway.whole(change).await?;
     Ok(Json(Message { message: "Session disconnected".to_owned() }))
 }
 
@@ -105,7 +108,7 @@ pub async fn disconnect(
 pub async fn keepalive(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<SessionView>, Problem> {
     let session = gateway.own(&asker, &id).await?;
     if has_ended(&session) {
@@ -115,15 +118,18 @@ pub async fn keepalive(
     if policy.is_some_and(|policy| !policy.allow_keep_alive) {
         return Err(Problem::forbidden("the policy counts input alone as activity: use the workspace itself to stay"));
     }
-    let target = Target::session(&session);
-    let begun = gateway.record(&asker, Action::KeepSession, &target, json!({})).await?;
-    match gateway.keep_alive(&session).await {
-        Ok(session) => Ok(Json(gateway.view(&session))),
-        Err(problem) => {
-            gateway.record_failure(&asker, Action::KeepSession, &target, &begun, &problem).await;
-            Err(problem)
+    let acting = Arc::clone(&gateway);
+    let change = async move {
+        let target = Target::session(&session);
+        let begun = acting.record(&asker, Action::KeepSession, &target, json!({})).await?;
+        let kept = acting.keep_alive(&session).await;
+        if let Err(problem) = &kept {
+            acting.record_failure(&asker, Action::KeepSession, &target, &begun, problem).await;
         }
-    }
+        kept
+    };
+    let session = gateway.whole(change).await?;
+    Ok(Json(gateway.view(&session)))
 }
 
 /// Says that a session was not the caller's doing
@@ -137,19 +143,24 @@ pub async fn keepalive(
 pub async fn report(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<Message>, Problem> {
     let session = gateway.own(&asker, &id).await?;
-    let target = Target::session(&session);
-    let begun =
-        gateway.record(&asker, Action::ReportSession, &target, json!({ "hadEnded": has_ended(&session) })).await?;
-    gateway.alert(&session, &asker);
-    if !has_ended(&session)
-        && let Err(problem) = gateway.end(&session, End::Reported, &asker.caller.username).await
-    {
-        gateway.record_failure(&asker, Action::ReportSession, &target, &begun, &problem).await;
-        return Err(problem);
-    }
+    let acting = Arc::clone(&gateway);
+    let change = async move {
+        let target = Target::session(&session);
+        let details = json!({ "hadEnded": has_ended(&session) });
+        let begun = acting.record(&asker, Action::ReportSession, &target, details).await?;
+        acting.alert(&session, &asker);
+        if !has_ended(&session)
+            && let Err(problem) = acting.end(&session, End::Reported, &asker.caller.username).await
+        {
+            acting.record_failure(&asker, Action::ReportSession, &target, &begun, &problem).await;
+            return Err(problem);
+        }
+        Ok(())
+    };
+    gateway.whole(change).await?;
     Ok(Json(Message { message: "Session reported".to_owned() }))
 }
 
@@ -169,7 +180,11 @@ pub async fn disconnect_all(
     let wanted = body.read(gateway.clock.now())?;
     let own = gateway.board.sessions_of(&asker.caller.username);
     let meant = own.into_iter().filter(|session| !has_ended(session) && wanted.has(session)).collect();
-    Ok(Json(gateway.end_all(&asker, meant, Action::DisconnectSession, End::Disconnected, body.dry_run).await))
+    let acting = Arc::clone(&gateway);
+    let change = async move {
+        Ok(acting.end_all(&asker, meant, Action::DisconnectSession, End::Disconnected, body.dry_run).await)
+    };
+    gateway.whole(change).await.map(Json)
 }
 
 /// What became of each session.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::IDEMPOTENCY_KEY;
-use super::extract::{Asked, Body};
+use super::extract::{Asked, Body, Named};
 use super::sessions::Message;
 use crate::api::{Session, Workspace};
 use crate::gateway::Gateway;
-use crate::gateway::act::{End, Launch, Verdict, has_ended, line};
+use crate::gateway::act::{Created, End, Launch, Verdict, has_ended, line};
 use crate::gateway::asker::Asker;
 use crate::gateway::problem::{Detail, Problem};
 use crate::gateway::record::{Action, Target};
@@ -57,7 +57,7 @@ pub async fn list(
 pub async fn one(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
-    Path(id): Path<String>,
+    Named(id): Named,
     Asked(place): Asked<Where>,
 ) -> Result<Json<WorkspaceView>, Problem> {
     let workspace = gateway.workspace(&asker, &id, place.organization.as_deref()).await?;
@@ -121,7 +121,7 @@ pub struct Security {
 pub async fn launch(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
-    Path(id): Path<String>,
+    Named(id): Named,
     Asked(place): Asked<Where>,
     headers: HeaderMap,
     Body(body): Body<LaunchBody>,
@@ -142,16 +142,19 @@ pub async fn launch(
         key,
     };
     let target = Target::workspace(&organization, &id);
-    let details = json!({ "device": body.device, "wait": body.wait, "userAgent": asker.user_agent });
-    let begun = gateway.record(&asker, Action::LaunchWorkspace, &target, details).await?;
-    let outcome = gateway.launched(&launch).await;
-    match outcome {
-        Ok(session) => Ok(Json(shown(&session, &workspace))),
-        Err(problem) => {
-            gateway.record_failure(&asker, Action::LaunchWorkspace, &target, &begun, &problem).await;
-            Err(problem)
+    let details =
+        json!({ "device": body.device.as_deref().map(line), "wait": body.wait, "userAgent": asker.user_agent });
+    let acting = Arc::clone(&gateway);
+    let change = async move {
+        let begun = acting.record(&asker, Action::LaunchWorkspace, &target, details).await?;
+        let launched = acting.launched(&launch).await;
+        if let Err(problem) = &launched {
+            acting.record_failure(&asker, Action::LaunchWorkspace, &target, &begun, problem).await;
         }
-    }
+        launched
+    };
+    let session = gateway.whole(change).await?;
+    Ok(Json(shown(&session, &workspace)))
 }
 
 fn shown(session: &Session, workspace: &Workspace) -> Launched {
@@ -212,7 +215,7 @@ fn client(asker: &Asker, device: Option<&str>) -> Value {
 pub async fn stop(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
-    Path(id): Path<String>,
+    Named(id): Named,
     Asked(place): Asked<Where>,
 ) -> Result<Json<Message>, Problem> {
     let workspace = gateway.workspace(&asker, &id, place.organization.as_deref()).await?;
@@ -224,15 +227,23 @@ pub async fn stop(
     };
     let meant: Vec<Arc<Session>> = gateway.board.sessions_in(&organization).into_iter().filter(is_meant).collect();
     let target = Target::workspace(&organization, &id);
-    let details = json!({ "sessions": meant.iter().filter_map(|session| session.uid()).collect::<Vec<_>>() });
-    let begun = gateway.record(&asker, Action::StopWorkspace, &target, details).await?;
+    let uids: Vec<String> = meant.iter().filter_map(|session| session.uid()).take(100).collect();
+    let details = json!({ "count": meant.len(), "sessions": uids });
     let count = meant.len();
-    let ends = meant.iter().map(|session| gateway.end(session, End::Stopped, &asker.caller.username));
-    let failed: Vec<Problem> = futures::future::join_all(ends).await.into_iter().filter_map(Result::err).collect();
-    if let Some(problem) = failed.into_iter().next() {
-        gateway.record_failure(&asker, Action::StopWorkspace, &target, &begun, &problem).await;
-        return Err(problem);
-    }
+    let acting = Arc::clone(&gateway);
+    let change = async move {
+        let begun = acting.record(&asker, Action::StopWorkspace, &target, details).await?;
+        let ends = meant.iter().map(|session| acting.end(session, End::Stopped, &asker.caller.username));
+        let failed: Vec<Problem> = futures::future::join_all(ends).await.into_iter().filter_map(Result::err).collect();
+        match failed.into_iter().next() {
+            None => Ok(()),
+            Some(problem) => {
+                acting.record_failure(&asker, Action::StopWorkspace, &target, &begun, &problem).await;
+                Err(problem)
+            }
+        }
+    };
+    gateway.whole(change).await?;
     let what = match count {
         0 => "Workspace stopped: no session was live".to_owned(),
         1 => "Workspace stopped".to_owned(),
@@ -301,15 +312,19 @@ impl Gateway {
 
     /// Launches, and waits for the verdict. What comes to nothing is not left behind.
     async fn launched(&self, launch: &Launch) -> Result<Arc<Session>, Problem> {
-        let session = self.create(launch).await?;
-        match self.verdict(session, launch.wait).await {
+        let Created { session, is_ours } = self.create(launch).await?;
+        match self.verdict(session).await {
             Verdict::Launched(session) => Ok(session),
             Verdict::Refused(session, why) => {
-                self.withdraw(&session, &launch.user).await;
+                if is_ours {
+                    self.withdraw(&session, &launch.user).await;
+                }
                 Err(Problem::conflict(why))
             }
             Verdict::Unheard(session) => {
-                self.withdraw(&session, &launch.user).await;
+                if is_ours {
+                    self.withdraw(&session, &launch.user).await;
+                }
                 Err(Problem::unavailable("Berth's operator has not answered: the launch was withdrawn"))
             }
         }

@@ -175,7 +175,7 @@ impl Life {
                     restamp(Arc::make_mut(pod), &metadata);
                 }
             }
-            Step::Dial(_) => self.world.attempt = Attempt::Reached,
+            Step::Dial(target) => self.world.attempt = Attempt::Reached(target),
             Step::DeletePod { uid, .. } => pods.retain(|pod| pod.uid().as_ref() != Some(&uid)),
             Step::DeleteSession => self.gone = true,
         }

@@ -101,6 +101,8 @@ pub fn world(bytes: &mut Unstructured<'_>, now: Instant) -> Result<World> {
             1 => Some(Ok(Credential::default())),
             _ => None,
         },
+        // A crowd of one's own is tried beside the rules of limits.
+        own: Vec::new(),
         // What the gateway prunes is its own affair.
         pruned_by: Pruner::Operator,
         draining: match bytes.int_in_range(0u8..=15)? {
@@ -337,7 +339,7 @@ pub fn rivals(bytes: &mut Unstructured<'_>, now: Instant) -> Result<Vec<Rival>> 
 pub fn attempt(bytes: &mut Unstructured<'_>, now: Instant) -> Result<Attempt> {
     Ok(match bytes.int_in_range(0u8..=15)? {
         0 => Attempt::Refused(WORDS[5].repeat(200)),
-        1 => Attempt::Reached,
+        1 => Attempt::Reached(Box::default()),
         2 => Attempt::RetryAt(instant(bytes, now)?, "quota exceeded".to_owned()),
         _ => Attempt::None,
     })

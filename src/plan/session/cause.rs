@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use super::{Attempt, Draining, View, World, created, is_usable};
 use crate::api::duration::write;
-use crate::api::session::{DesiredState, Phase};
+use crate::api::session::{DesiredState, EndAs, Phase};
 use crate::api::time::{Instant, display};
 use crate::api::{Reason, Session};
 use crate::plan::instance::Health;
@@ -78,6 +78,10 @@ fn due(world: &World, view: &View, now: Instant) -> Option<(Event, String)> {
         }
         Reason::WorkspaceDeleted => (Event::WorkspaceDeleted, "the Workspace was deleted".to_owned()),
         Reason::AdministratorEnded => (Event::NodeDrained, drained(world, view)),
+        Reason::LimitExceeded => (
+            Event::EndRequested(EndAs::Terminated, Reason::LimitExceeded),
+            "another session of its user took its place: their policy lets them have no more".to_owned(),
+        ),
         _ => (Event::MaxDuration, format!("reached the maximum duration of {}", write(rules.max_duration))),
     })
 }

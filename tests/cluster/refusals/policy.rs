@@ -94,6 +94,18 @@ pub const CREATED: &[Row] = &[
         says: "spec: Invalid value: spec.alertAfter must not be longer than spec.maxDuration: no session lasts that long",
     },
     Row {
+        wrong: "a limit of none",
+        written: "spec: {limits: {sessionsPerUser: 0}}",
+        by: By::Rule,
+        says: "spec.limits.sessionsPerUser: Invalid value: 0: write from 1 to 10000; leave it out for no limit, and set spec.maintenance of a Workspace to launch nothing new",
+    },
+    Row {
+        wrong: "a limit that does something else",
+        written: "spec: {limits: {onExceeded: EndNewest}}",
+        by: By::Schema,
+        says: r#"spec.limits.onExceeded: Unsupported value: "EndNewest": supported values: "Reject", "EndOldest""#,
+    },
+    Row {
         wrong: "a choice that is a text",
         written: r#"spec: {idle: {allowKeepAlive: "no"}}"#,
         by: By::Schema,

@@ -128,7 +128,7 @@ pub const CREATED: &[Row] = &[
         wrong: "a host key that is a fingerprint",
         written: "spec: {template: null, access: {protocol: SSH, port: 22}, endpoint: {host: build-7, hostKeys: [SHA256:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg-and-more-of-that-kind]}}",
         by: By::Rule,
-        says: r#"spec.endpoint.hostKeys[0]: Invalid value: "SHA256:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg-and-more-of-that-kind": write a line such as that of /etc/ssh/ssh_host_ed25519_key.pub: ssh-ed25519 AAAA…"#,
+        says: r#"spec.endpoint.hostKeys[0]: Invalid value: "SHA256:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg-and-more-of-that-kind": write a line such as that of /etc/ssh/ssh_host_ed25519_key.pub: ssh-ed25519 AAAA…, or an ecdsa-sha2 key; RSA is not taken"#,
     },
     Row {
         wrong: "a host key for a protocol that has none",
@@ -137,7 +137,7 @@ pub const CREATED: &[Row] = &[
         says: "spec: Invalid value: spec.endpoint.hostKeys is for protocol SSH; leave it out, or set spec.access.protocol to SSH",
     },
     Row {
-        wrong: "a certificate's fingerprint in small letters",
+        wrong: "a certificate's fingerprint without its pairs",
         written: "spec: {template: null, endpoint: {host: build-7, certificates: [a×95]}}",
         by: By::Rule,
         says: r#"spec.endpoint.certificates[0]: Invalid value: "a×95": write what `openssl x509 -noout -fingerprint -sha256` prints after '=': 32 pairs such as 9F:0A:…"#,
@@ -149,8 +149,26 @@ pub const CREATED: &[Row] = &[
         says: "spec: Invalid value: spec.endpoint.certificates is for protocols HTTP and RDP; leave it out: the other protocols show no certificate",
     },
     Row {
+        wrong: "an empty list of host keys",
+        written: "spec: {template: null, access: {protocol: SSH, port: 22}, endpoint: {host: build-7, hostKeys: []}}",
+        by: By::Schema,
+        says: "spec.endpoint.hostKeys: Invalid value: 0: spec.endpoint.hostKeys in body should have at least 1 items",
+    },
+    Row {
+        wrong: "an empty list of certificates",
+        written: "spec: {template: null, endpoint: {host: build-7, certificates: []}}",
+        by: By::Schema,
+        says: "spec.endpoint.certificates: Invalid value: 0: spec.endpoint.certificates in body should have at least 1 items",
+    },
+    Row {
+        wrong: "credentials for a machine that proves nothing",
+        written: "spec: {template: null, endpoint: {host: build-7, credentialsRef: {name: build-7}}}",
+        by: By::Rule,
+        says: "spec.endpoint: Invalid value: credentials are shown to a machine that has proved who it is: add hostKeys or certificates",
+    },
+    Row {
         wrong: "credentials that are no name",
-        written: "spec: {template: null, endpoint: {host: build-7, credentialsRef: {name: Build 7}}}",
+        written: "spec: {template: null, access: {protocol: SSH, port: 22}, endpoint: {host: build-7, hostKeys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA], credentialsRef: {name: Build 7}}}",
         by: By::Rule,
         says: r#"spec.endpoint.credentialsRef.name: Invalid value: "Build 7": write the object's name: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit"#,
     },
@@ -256,5 +274,5 @@ pub const EDITED: &[Row] = &[Row {
     wrong: "a machine in a template's place",
     written: "spec: {template: null, endpoint: {host: 192.0.2.10}}",
     by: By::Rule,
-    says: "spec: Invalid value: spec.template and spec.endpoint do not take each other's place under live sessions: make another Workspace",
+    says: "spec: Invalid value: spec.template and spec.endpoint do not take each other's place once the Workspace exists: make another one",
 }];

@@ -6,9 +6,11 @@ use russh::server;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{ALL_VERSIONS, ServerConfig, SupportedProtocolVersion};
 
 use super::*;
 
@@ -38,6 +40,9 @@ fn line(seed: u8) -> String {
     key(seed).public_key().to_openssh().unwrap()
 }
 
+/// A key of another kind, whose private half nobody has.
+const ECDSA: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=";
+
 struct Nobody;
 
 impl server::Handler for Nobody {
@@ -61,6 +66,23 @@ async fn a_terminal_proves_one_of_its_pinned_keys() {
 }
 
 #[tokio::test]
+async fn a_pin_of_another_kind_beside_the_right_one_does_no_harm() {
+    let (address, _task) = ssh_server(key(1)).await;
+    assert_eq!(asked(address, Proof::HostKeys(vec![ECDSA.to_owned(), line(1)])).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_nothing_is_given_up_whoever_waits() {
+    let (address, _task) = serving(|stream| async move {
+        let _held = stream;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+    })
+    .await;
+    let why = asked(address, Proof::HostKeys(vec![line(1)])).await.unwrap_err();
+    assert!(why.starts_with("does not speak SSH: "), "{why}");
+}
+
+#[tokio::test]
 async fn a_terminal_with_another_key_is_told_by_its_fingerprint() {
     let (address, _task) = ssh_server(key(1)).await;
     let why = asked(address, Proof::HostKeys(vec![line(2)])).await.unwrap_err();
@@ -71,8 +93,7 @@ async fn a_terminal_with_another_key_is_told_by_its_fingerprint() {
 #[tokio::test]
 async fn a_terminal_without_a_key_of_the_pinned_kind_is_told() {
     let (address, _task) = ssh_server(key(1)).await;
-    let ecdsa = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=";
-    let why = asked(address, Proof::HostKeys(vec![ecdsa.to_owned()])).await.unwrap_err();
+    let why = asked(address, Proof::HostKeys(vec![ECDSA.to_owned()])).await.unwrap_err();
     assert_eq!(why, "has no host key of a kind that spec.endpoint.hostKeys names");
 }
 
@@ -115,12 +136,23 @@ fn own_certificate() -> (CertificateDer<'static>, PrivateKeyDer<'static>, String
 /// A machine with a certificate of its own, and the certificate's fingerprint.
 async fn tls_server(rdp: bool) -> (SocketAddr, String, JoinHandle<()>) {
     let (certificate, key, fingerprint) = own_certificate();
+    let (address, task) = tls_server_with(certificate, key, rdp, ALL_VERSIONS).await;
+    (address, fingerprint, task)
+}
+
+/// A machine that shows this certificate and signs with this key, whether it is the certificate's or not.
+async fn tls_server_with(
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+    rdp: bool,
+    versions: &[&'static SupportedProtocolVersion],
+) -> (SocketAddr, JoinHandle<()>) {
+    let shown = CertifiedKey::new(vec![certificate], ring::sign::any_supported_type(&key).unwrap());
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
     let (address, task) = serving(move |mut stream| async move {
         if rdp {
             let mut request = [0; 19];
@@ -133,7 +165,18 @@ async fn tls_server(rdp: bool) -> (SocketAddr, String, JoinHandle<()>) {
         }
     })
     .await;
-    (address, fingerprint, task)
+    (address, task)
+}
+
+#[tokio::test]
+async fn who_shows_a_pinned_certificate_without_its_key_proves_nothing() {
+    for versions in [&[&TLS12][..], &[&TLS13][..]] {
+        let (certificate, _, pinned) = own_certificate();
+        let (_, another_key, _) = own_certificate();
+        let (address, _task) = tls_server_with(certificate, another_key, false, versions).await;
+        let why = asked(address, Proof::Certificates(vec![pinned])).await.unwrap_err();
+        assert!(why.starts_with("does not prove its certificate in TLS: "), "{why}");
+    }
 }
 
 #[tokio::test]

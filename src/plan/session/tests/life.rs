@@ -79,6 +79,7 @@ impl Life {
                 fence: Fence::Stands,
                 secret: None,
                 draining: Draining::No,
+                own: Vec::new(),
                 pruned_by: Pruner::Operator,
             },
             now: at(0),
@@ -152,7 +153,7 @@ impl Life {
                 self.world.attempt = Attempt::None;
             }
             Step::Restamp { .. } => {}
-            Step::Dial(_) => self.world.attempt = Attempt::Reached,
+            Step::Dial(target) => self.world.attempt = Attempt::Reached(target),
             Step::DeletePod { uid, .. } => self.world.pods.retain(|pod| pod.uid().as_deref() != Some(&uid)),
             Step::DeleteSession => self.deleted = true,
         }

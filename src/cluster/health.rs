@@ -33,12 +33,22 @@ enum Trouble {
 struct Interruption {
     since: Instant,
     told: Instant,
+    times: u32,
+}
+
+impl Interruption {
+    /// Whether it still counts: the next attempt would have failed by now, and been told.
+    fn is_fresh(&self) -> bool {
+        self.told.elapsed() < FIRST.saturating_mul(1 << self.times.saturating_sub(1).min(8)).min(FRESH)
+    }
 }
 
 /// Under what the looks at the lease are told.
 const LEASE: &str = "Lease";
 
-/// How long an interruption counts: longer than the longest pause between two attempts.
+/// How long a first interruption counts: longer than the pause before the next attempt, which grows as this does.
+const FIRST: Duration = Duration::from_secs(4);
+/// How long one counts at most: longer than the longest pause between two attempts.
 const FRESH: Duration = Duration::from_secs(90);
 
 impl WatchHealth {
@@ -79,10 +89,13 @@ impl WatchHealth {
         let told = Instant::now();
         *trouble = Some(match trouble {
             Some(Trouble::Unlisted(_) | Trouble::Unknown(_)) => Trouble::Unlisted(error),
-            Some(Trouble::Interrupted(before, _)) if before.told.elapsed() < FRESH => {
-                Trouble::Interrupted(Interruption { told, ..*before }, error)
+            Some(Trouble::Interrupted(before, _)) if before.is_fresh() => {
+                let times = before.times.saturating_add(1);
+                Trouble::Interrupted(Interruption { told, times, ..*before }, error)
             }
-            Some(Trouble::Interrupted(..)) | None => Trouble::Interrupted(Interruption { since: told, told }, error),
+            Some(Trouble::Interrupted(..)) | None => {
+                Trouble::Interrupted(Interruption { since: told, told, times: 1 }, error)
+            }
         });
     }
 
@@ -90,7 +103,7 @@ impl WatchHealth {
     pub fn behind_for(&self) -> Option<Duration> {
         let troubles = self.lock();
         let interrupted = troubles.values().flatten().filter_map(|trouble| match trouble {
-            Trouble::Interrupted(at, _) if at.told.elapsed() < FRESH => Some(at.since.elapsed()),
+            Trouble::Interrupted(at, _) if at.is_fresh() => Some(at.since.elapsed()),
             Trouble::Interrupted(..) | Trouble::Unlisted(_) | Trouble::Unknown(_) => None,
         });
         interrupted.max()
@@ -144,7 +157,7 @@ impl Trouble {
     fn why(&self) -> Option<&String> {
         match self {
             Self::Unlisted(why) | Self::Unknown(why) => Some(why),
-            Self::Interrupted(at, why) => Some(why).filter(|_| at.told.elapsed() < FRESH),
+            Self::Interrupted(at, why) => Some(why).filter(|_| at.is_fresh()),
         }
     }
 }

@@ -128,7 +128,7 @@ mod tests {
         let rules = limit(2, OnExceeded::Reject);
         let candidate = own(5, "c", Standing::New);
         let holder = own(1, "a", Standing::InUse);
-        assert!(admits(&candidate, &[holder.clone()], rules));
+        assert!(admits(&candidate, std::slice::from_ref(&holder), rules));
         assert!(!admits(&candidate, &[holder.clone(), own(9, "b", Standing::Idle)], rules));
         assert!(!admits(&candidate, &[holder.clone(), own(5, "b", Standing::AtLimit)], rules), "it came before");
         assert!(admits(&candidate, &[holder.clone(), own(5, "d", Standing::New)], rules), "it came after");

@@ -31,6 +31,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::clock::Clock;
 use crate::cluster::publish::Publisher;
+use crate::hex::hex;
 use crate::settings::gateway::GatewaySettings;
 use crate::store::Store;
 use asker::Rates;
@@ -133,12 +134,15 @@ impl Gateway {
     ///
     /// # Errors
     /// Those of the change.
-    pub async fn whole<T: Send + 'static>(
-        &self,
-        change: impl Future<Output = Result<T, Problem>> + Send + 'static,
-    ) -> Result<T, Problem> {
+    pub async fn whole<T: Send + 'static, Change>(
+        self: &Arc<Self>,
+        change: impl FnOnce(Arc<Self>) -> Change,
+    ) -> Result<T, Problem>
+    where
+        Change: Future<Output = Result<T, Problem>> + Send + 'static,
+    {
         let cut_short = |_| Err(Problem::not_done_yet("the change was cut short: look whether it was done"));
-        self.changes.spawn(change).await.unwrap_or_else(cut_short)
+        self.changes.spawn(change(Arc::clone(self))).await.unwrap_or_else(cut_short)
     }
 
     /// What keeps this gateway from answering, if anything.
@@ -151,5 +155,5 @@ impl Gateway {
 fn epoch() -> anyhow::Result<String> {
     let mut bytes = [0; 6];
     getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }

@@ -16,6 +16,7 @@ pub mod controller;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod gateway;
+mod hex;
 pub mod install;
 pub mod let_go;
 pub mod metrics;

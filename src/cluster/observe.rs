@@ -54,9 +54,7 @@ pub async fn evidence(cluster: &Cluster, session: &Session) -> Result<Evidence, 
         let held = session.finalizers().iter().any(|finalizer| finalizer == SESSION_FINALIZER);
         let ended_at = session.status.as_ref().and_then(|status| status.ended_at);
         let lately = ended_at.is_some_and(|at| cluster.clock.now() - at < LATELY);
-        // Who takes the cache's word, or an error's, for evidence does not look again.
-        let trusts = planted::is(Bug::CacheIsEvidence) || planted::is(Bug::ErrorIsEvidence);
-        let by_others = lately && !trusts && !cluster.memory.has_released(&session.uid().unwrap_or_default());
+        let by_others = lately && !cluster.memory.has_released(&session.uid().unwrap_or_default());
         return if held || by_others { unlabelled(cluster, session, evidence).await } else { Ok(evidence) };
     }
     evidence.workspace_unread = workspace_unread(cluster, session).await?;

@@ -17,6 +17,7 @@ use crate::api::condition::{self, Status, Type};
 use crate::api::session::{EndAs, Phase, WhenFull};
 use crate::api::{GATEWAY_MANAGER, Reason, Session};
 use crate::cluster::error::{CallError, bounded, optional};
+use crate::hex::hex;
 use crate::plan::limit::DISPLACING;
 
 /// How long a caller waits for what the operator does about it.
@@ -106,7 +107,7 @@ impl Launch {
                 random
             }
         };
-        let suffix: String = suffix.iter().map(|byte| format!("{byte:02x}")).collect();
+        let suffix = hex(&suffix);
         let head: String = self.workspace.chars().take(253 - suffix.len() - 1).collect();
         Ok(format!("{}-{suffix}", head.trim_end_matches(['-', '.'])))
     }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::problem::Problem;
 use crate::cluster::error::bounded;
+use crate::hex::hex;
 
 /// For how long the API server's word on a token holds.
 const HOLDS: Duration = Duration::from_secs(10);
@@ -169,10 +170,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let token = token.trim_matches(' ');
     let sound = (1..=LONGEST).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
     (scheme.eq_ignore_ascii_case("bearer") && sound).then_some(token)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::Gateway;
 use super::act::{End, has_ended};
 use super::asker::Asker;
+use super::filter::EndAllBody;
 use super::problem::Problem;
 use super::record::{Action, Target};
 use super::routes::{EndedAll, EndedOne};
@@ -34,25 +35,26 @@ impl Gateway {
             return Ok(());
         }
         let target = Target::session(session);
-        let begun = self.record(asker, action, &target, json!({ "user": session.spec.user.id })).await?;
-        match self.end(session, how, &asker.caller.username).await {
-            Ok(_) => Ok(()),
-            Err(problem) => {
-                self.record_failure(asker, action, &target, &begun, &problem).await;
-                Err(problem)
-            }
-        }
+        let end = self.end(session, how, &asker.caller.username);
+        self.recorded(asker, action, &target, json!({ "user": session.spec.user.id }), end).await.map(drop)
     }
 
-    /// Ends all of `meant`, or says what would be ended.
+    /// Ends those live ones of `there` that `body` means, or says what would be ended.
+    ///
+    /// # Errors
+    /// When the body asks for what cannot be.
     pub async fn end_all(
         &self,
         asker: &Asker,
-        mut meant: Vec<Arc<Session>>,
+        there: Vec<Arc<Session>>,
+        body: EndAllBody,
         action: Action,
         how: End,
-        dry_run: bool,
-    ) -> EndedAll {
+    ) -> Result<EndedAll, Problem> {
+        let wanted = body.read(self.clock.now())?;
+        let dry_run = body.dry_run;
+        let mut meant: Vec<Arc<Session>> =
+            there.into_iter().filter(|session| !has_ended(session) && wanted.has(session)).collect();
         meant.sort_by_key(|session| (session.namespace(), session.name_any()));
         let one = |session: Arc<Session>| async move {
             let outcome = match dry_run {
@@ -70,7 +72,7 @@ impl Gateway {
             }
         };
         let results: Vec<EndedOne> = futures::stream::iter(meant).map(one).buffered(AT_ONCE).collect().await;
-        EndedAll { count: results.len(), dry_run, results }
+        Ok(EndedAll { count: results.len(), dry_run, results })
     }
 
     /// Tells administrators that somebody says a session was not theirs.

@@ -70,17 +70,7 @@ impl Target {
 }
 
 impl Gateway {
-    /// Records that `asker` is about to do this.
-    ///
-    /// # Errors
-    /// When it cannot be recorded: then it is not to be done.
-    pub async fn record(
-        &self,
-        asker: &Asker,
-        action: Action,
-        target: &Target,
-        details: Value,
-    ) -> Result<Record, Problem> {
+    async fn record(&self, asker: &Asker, action: Action, target: &Target, details: Value) -> Result<Record, Problem> {
         let draft = self.draft(asker, action, target, Outcome::Success, None, details);
         let record = self.store.append(draft).await.map_err(|error| {
             self.metrics.store_failures.inc();
@@ -90,16 +80,29 @@ impl Gateway {
         Ok(record)
     }
 
-    /// Records that what was recorded as `begun` has failed with `problem`, which the caller is then told. Where that
-    /// cannot be recorded either, it is logged: the change was not made.
-    pub async fn record_failure(
+    /// Records that `asker` does this, does it, and records where it failed.
+    ///
+    /// # Errors
+    /// When it cannot be recorded, and so is not done, or when `act` fails.
+    pub async fn recorded<T>(
         &self,
         asker: &Asker,
         action: Action,
         target: &Target,
-        begun: &Record,
-        problem: &Problem,
-    ) {
+        details: Value,
+        act: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let begun = self.record(asker, action, target, details).await?;
+        let done = act.await;
+        if let Err(problem) = &done {
+            self.record_failure(asker, action, target, &begun, problem).await;
+        }
+        done
+    }
+
+    /// Records that what was recorded as `begun` has failed with `problem`, which the caller is then told. Where that
+    /// cannot be recorded either, it is logged: the change was not made.
+    async fn record_failure(&self, asker: &Asker, action: Action, target: &Target, begun: &Record, problem: &Problem) {
         let reason = Some(problem.detail().to_owned());
         let draft = self.draft(asker, action, target, Outcome::Failure, reason, json!({ "of": begun.seq }));
         match self.store.append(draft).await {

@@ -14,6 +14,7 @@ use sha2::Sha256;
 
 use crate::api::workspace::{Protocol, Template};
 use crate::api::{SESSION_ANNOTATION, SESSION_UID_LABEL, USER_ANNOTATION, WORKSPACE_ANNOTATION, Workspace};
+use crate::hex::hex;
 use crate::plan::{child, name};
 
 /// Where an instance finds what it is told.
@@ -68,7 +69,7 @@ impl Keys {
     }
 
     fn proxy_token(&self, workspace_uid: &str) -> String {
-        self.derive(PROXY_TOKEN, workspace_uid).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.derive(PROXY_TOKEN, workspace_uid))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Names of what the operator makes. Each follows from uids alone, so that the same launch makes the same
 //! object however often it is tried, and a session that is created anew under an old name makes another.
 
+use crate::hex::hex;
 use sha2::{Digest, Sha256};
 
 /// The name of a session's pod: readable at its head, unique by the hash of the Session's uid. It is a DNS label,
@@ -32,7 +33,7 @@ fn hash(parts: &[&str]) -> String {
         digest.update(part.as_bytes());
         digest.update([0]);
     }
-    digest.finalize().iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.finalize()[..5])
 }
 
 #[cfg(test)]

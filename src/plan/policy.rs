@@ -180,6 +180,11 @@ pub struct InForce {
 const DISPLACED_AFTER: TimeDelta = TimeDelta::minutes(1);
 
 impl InForce {
+    /// `rules` with nothing held back and nothing announced.
+    pub fn of(rules: Rules) -> Self {
+        Self { rules, idle_not_before: None, max_duration_not_before: None, drain_ends_at: None, displaced_at: None }
+    }
+
     /// `rules` as they take effect at `now` on a session that had `before` in force, was usable since `ready`
     /// and last used at `last`. A deadline that an edit would bring nearer than now plus its warning is held
     /// there; one that was nearer already stays where it was. What has no warning, the waits for a slot and for
@@ -192,13 +197,7 @@ impl InForce {
         now: Instant,
     ) -> Self {
         let Some(before) = before else {
-            return Self {
-                rules,
-                idle_not_before: None,
-                max_duration_not_before: None,
-                drain_ends_at: None,
-                displaced_at: None,
-            };
+            return Self::of(rules);
         };
         let rules = Rules {
             start_timeout: rules.start_timeout.max(before.rules.start_timeout),
@@ -347,13 +346,7 @@ mod tests {
 
     #[test]
     fn tightening_never_ends_a_session_without_its_notice() {
-        let old = InForce {
-            rules: Rules::built_in(),
-            idle_not_before: None,
-            max_duration_not_before: None,
-            drain_ends_at: None,
-            displaced_at: None,
-        };
+        let old = InForce::of(Rules::built_in());
         let tight = Rules {
             disconnect_after: seconds(30),
             warn_after: seconds(20),
@@ -372,13 +365,7 @@ mod tests {
 
     #[test]
     fn tightening_does_not_lengthen_a_deadline_that_was_near() {
-        let old = InForce {
-            rules: Rules::built_in(),
-            idle_not_before: None,
-            max_duration_not_before: None,
-            drain_ends_at: None,
-            displaced_at: None,
-        };
+        let old = InForce::of(Rules::built_in());
         let tight = Rules { max_duration: TimeDelta::hours(1), ..Rules::built_in() };
         let near_end = at(8 * 3600 - 60);
         let new = InForce::succeed(Some(&old), tight, Some(at(0)), Some(near_end), near_end);
@@ -436,7 +423,7 @@ mod tests {
             let rules = Rules::of("p", &policy(None, None, Some(disconnect)));
             prop_assert!(rules.is_ok());
             if let Ok(rules) = rules {
-                let before = InForce { rules: rules.with_wish(wish.map(seconds)), idle_not_before: None, max_duration_not_before: Some(at(7)), drain_ends_at: None, displaced_at: None };
+                let before = InForce { max_duration_not_before: Some(at(7)), ..InForce::of(rules.with_wish(wish.map(seconds))) };
                 let wire = before.to_wire();
                 let after = InForce::from_wire(&wire).map(|after| after.to_wire());
                 prop_assert_eq!(after, Ok(wire));
@@ -445,7 +432,7 @@ mod tests {
 
         #[test]
         fn no_edit_brings_a_deadline_nearer_than_its_notice(old in 60i64..100_000, new in 60i64..100_000, used in 0i64..50_000) {
-            let before = InForce { rules: Rules { max_duration: seconds(old), ..Rules::built_in() }, idle_not_before: None, max_duration_not_before: None, drain_ends_at: None, displaced_at: None };
+            let before = InForce::of(Rules { max_duration: seconds(old), ..Rules::built_in() });
             let rules = Rules { max_duration: seconds(new), warn_before: seconds(30), ..Rules::built_in() };
             let now = at(used);
             let after = InForce::succeed(Some(&before), rules, Some(at(0)), Some(now), now);

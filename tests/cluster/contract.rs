@@ -3,9 +3,8 @@
 
 mod images;
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use berth::api::session::Phase;
 use berth::api::{Session, Workspace};
@@ -14,7 +13,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use serde_json::json;
 
-use crate::harness::{Scene, merged, pod_spec, status};
+use crate::harness::{Forward, Scene, merged, pod_spec, status};
 
 fn exec(scene: &Scene, pod: &str, words: &[&str]) -> Output {
     let args = ["exec", "--namespace", &scene.namespace, pod, "--"];
@@ -117,25 +116,11 @@ fn authority() -> String {
     cluster.join("ssh-user-ca").to_str().unwrap().to_owned()
 }
 
-/// A forwarded port, until this is dropped.
-struct Forward {
-    child: Child,
-    port: u16,
-    /// Held open: kubectl goes on writing there.
-    _said: BufReader<ChildStdout>,
+fn forward(scene: &Scene, pod: &str, port: u16) -> Forward {
+    Forward::to(&scene.namespace, &format!("pod/{pod}"), &port.to_string())
 }
 
 impl Forward {
-    fn to(scene: &Scene, pod: &str, port: u16) -> Self {
-        let args = ["port-forward", "--namespace", &scene.namespace, &format!("pod/{pod}"), &format!(":{port}")];
-        let mut child = Command::new("kubectl").args(args).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        let mut said = BufReader::new(child.stdout.take().unwrap());
-        said.read_line(&mut line).unwrap();
-        let local = line.split(':').nth(1).and_then(|rest| rest.split(' ').next()).and_then(|port| port.parse().ok());
-        Self { child, port: local.unwrap_or_else(|| panic!("kubectl says {line:?}")), _said: said }
-    }
-
     fn ssh(&self, key: &str, options: &[&str], words: &[&str]) -> Output {
         Command::new("ssh")
             .args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "IdentitiesOnly=yes"])
@@ -158,13 +143,6 @@ impl Forward {
     }
 }
 
-impl Drop for Forward {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[tokio::test]
 async fn a_terminal_lets_in_who_has_a_certificate_for_this_session_and_nobody_else() {
     let scene = Scene::new("terminal").await;
@@ -179,7 +157,7 @@ async fn a_terminal_lets_in_who_has_a_certificate_for_this_session_and_nobody_el
     scene.session("mine", "terminal", json!({})).await;
     let session = scene.phase("mine", Phase::Active).await;
     let uid = session.uid().unwrap();
-    let forward = Forward::to(&scene, &pod_of(&session), 2222);
+    let forward = forward(&scene, &pod_of(&session), 2222);
     let folder = Folder::new(&scene.namespace);
 
     let mine = folder.key("mine");

@@ -3,8 +3,10 @@
 
 pub mod api;
 mod build;
+mod forward;
 mod record;
 mod scene;
 
 pub use build::*;
+pub use forward::Forward;
 pub use scene::{Kind, Scene};

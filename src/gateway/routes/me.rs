@@ -9,9 +9,10 @@ use kube::ResourceExt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answers::Common;
 use crate::gateway::Gateway;
 use crate::gateway::asker::Asker;
-use crate::gateway::problem::{Detail, Problem};
+use crate::gateway::problem::Problem;
 use crate::gateway::rights::Right;
 use crate::gateway::view::MfaView;
 use crate::plan::policy::Rules;
@@ -53,8 +54,7 @@ pub struct Preferences {
 
 /// Who am I
 #[utoipa::path(get, path = "/api/me", tag = "caller", security(("token" = [])), responses(
-    (status = 200, body = Me), (status = 401, body = Detail), (status = 429, body = Detail), (status = 503, body = Detail),
-    (status = 504, body = Detail),
+    (status = 200, body = Me), Common,
 ))]
 pub async fn me(State(gateway): State<Arc<Gateway>>, asker: Asker) -> Result<Json<Me>, Problem> {
     let caller = &asker.caller;

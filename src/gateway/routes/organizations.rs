@@ -11,16 +11,17 @@ use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::answers::{Common, Malformed, NotFound, OfBody};
 use super::extract::{Asked, Body, Named};
 use super::sessions::EndedAll;
 use crate::api::SessionPolicy;
 use crate::api::duration;
 use crate::gateway::Gateway;
-use crate::gateway::act::{End, has_ended};
+use crate::gateway::act::End;
 use crate::gateway::asker::Asker;
 use crate::gateway::filter::{EndAllBody, LARGEST_PAGE, ListQuery, read_time};
 use crate::gateway::past::Whose;
-use crate::gateway::problem::{Detail, Problem};
+use crate::gateway::problem::Problem;
 use crate::gateway::record::{Action, unread};
 use crate::gateway::rights::Right;
 use crate::gateway::view::SessionView;
@@ -48,9 +49,7 @@ fn is_name(text: &str) -> bool {
 /// The newest first, history included, in pages of 500 or of `limit`; for its administrators.
 #[utoipa::path(get, path = "/api/organizations/{org}/sessions", tag = "organizations",
     params(("org" = String, Path, description = "the organization"), ListQuery), security(("token" = [])), responses(
-    (status = 200, body = [SessionView], headers(("Link" = Option<String>, description = "the next page, with `limit`"))),
-    (status = 400, body = Detail), (status = 401, body = Detail), (status = 404, body = Detail), (status = 429, body = Detail),
-    (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = [SessionView], headers(("Link" = Option<String>, description = "the next page, with `limit`"))), Malformed, NotFound, Common,
 ))]
 pub async fn sessions(
     State(gateway): State<Arc<Gateway>>,
@@ -74,9 +73,7 @@ pub async fn sessions(
 #[utoipa::path(post, path = "/api/organizations/{org}/disconnect-all", tag = "organizations",
     params(("org" = String, Path, description = "the organization")), request_body(content = Option<EndAllBody>),
     security(("token" = [])), responses(
-    (status = 200, body = EndedAll), (status = 400, body = Detail), (status = 401, body = Detail), (status = 404, body = Detail),
-    (status = 413, body = Detail), (status = 422, body = Detail), (status = 429, body = Detail), (status = 503, body = Detail),
-    (status = 504, body = Detail),
+    (status = 200, body = EndedAll), OfBody, NotFound, Common,
 ))]
 pub async fn disconnect_all(
     State(gateway): State<Arc<Gateway>>,
@@ -85,12 +82,10 @@ pub async fn disconnect_all(
     Body(body): Body<EndAllBody>,
 ) -> Result<Json<EndedAll>, Problem> {
     gateway.administers(&asker, &org, Right::End).await?;
-    let wanted = body.read(gateway.clock.now())?;
     let there = gateway.board.sessions_in(&org);
-    let meant = there.into_iter().filter(|session| !has_ended(session) && wanted.has(session)).collect();
-    let acting = Arc::clone(&gateway);
-    let change =
-        async move { Ok(acting.end_all(&asker, meant, Action::EndSession, End::Administrator, body.dry_run).await) };
+    let change = async move |gateway: Arc<Gateway>| {
+        gateway.end_all(&asker, there, body, Action::EndSession, End::Administrator).await
+    };
     gateway.whole(change).await.map(Json)
 }
 
@@ -119,8 +114,7 @@ pub struct ConnectionView {
 /// None: this version carries no traffic of sessions.
 #[utoipa::path(get, path = "/api/organizations/{org}/connections", tag = "organizations",
     params(("org" = String, Path, description = "the organization")), security(("token" = [])), responses(
-    (status = 200, body = [ConnectionView]), (status = 401, body = Detail), (status = 404, body = Detail),
-    (status = 429, body = Detail), (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = [ConnectionView]), NotFound, Common,
 ))]
 pub async fn connections(
     State(gateway): State<Arc<Gateway>>,
@@ -157,8 +151,7 @@ pub struct ApiSessionView {
 /// Those who have a session there, each token once.
 #[utoipa::path(get, path = "/api/organizations/{org}/api-sessions", tag = "organizations",
     params(("org" = String, Path, description = "the organization")), security(("token" = [])), responses(
-    (status = 200, body = [ApiSessionView]), (status = 401, body = Detail), (status = 404, body = Detail),
-    (status = 429, body = Detail), (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = [ApiSessionView]), NotFound, Common,
 ))]
 pub async fn api_sessions(
     State(gateway): State<Arc<Gateway>>,
@@ -253,8 +246,7 @@ impl PolicyView {
 /// Where none is called `default`, the values that hold for Workspaces without one stand first, without a name.
 #[utoipa::path(get, path = "/api/organizations/{org}/policies", tag = "organizations",
     params(("org" = String, Path, description = "the organization")), security(("token" = [])), responses(
-    (status = 200, body = [PolicyView]), (status = 401, body = Detail), (status = 404, body = Detail),
-    (status = 429, body = Detail), (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = [PolicyView]), NotFound, Common,
 ))]
 pub async fn policies(
     State(gateway): State<Arc<Gateway>>,
@@ -349,8 +341,7 @@ impl From<Record> for RecordView {
 /// The audit of an organization, the newest record first
 #[utoipa::path(get, path = "/api/organizations/{org}/audit", tag = "organizations",
     params(("org" = String, Path, description = "the organization"), AuditFilter), security(("token" = [])), responses(
-    (status = 200, body = [RecordView]), (status = 400, body = Detail), (status = 401, body = Detail),
-    (status = 404, body = Detail), (status = 429, body = Detail), (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = [RecordView]), Malformed, NotFound, Common,
 ))]
 pub async fn audit(
     State(gateway): State<Arc<Gateway>>,

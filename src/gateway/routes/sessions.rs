@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::answers::{Common, Conflict, Forbidden, Malformed, NotFound, OfBody};
 use super::extract::{Asked, Body, Named};
 use crate::api::Session;
 use crate::api::session::Phase;
@@ -18,7 +19,7 @@ use crate::gateway::act::{End, has_ended, phase};
 use crate::gateway::asker::Asker;
 use crate::gateway::filter::{EndAllBody, ListQuery, Wanted};
 use crate::gateway::past::Whose;
-use crate::gateway::problem::{Detail, Problem};
+use crate::gateway::problem::Problem;
 use crate::gateway::record::{Action, Target};
 use crate::gateway::view::{CoarseStatus, SessionView, length, started};
 
@@ -33,9 +34,7 @@ pub struct Message {
 ///
 /// Live and ended ones, history included, the newest first.
 #[utoipa::path(get, path = "/api/sessions", tag = "sessions", params(ListQuery), security(("token" = [])), responses(
-    (status = 200, body = [SessionView], headers(("Link" = Option<String>, description = "the next page, with `limit`"))),
-    (status = 400, body = Detail), (status = 401, body = Detail), (status = 429, body = Detail),
-    (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = [SessionView], headers(("Link" = Option<String>, description = "the next page, with `limit`"))), Malformed, Common,
 ))]
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
@@ -51,8 +50,7 @@ pub async fn list(
 
 /// The caller's sessions that are active
 #[utoipa::path(get, path = "/api/sessions/active", tag = "sessions", security(("token" = [])), responses(
-    (status = 200, body = [SessionView]), (status = 401, body = Detail), (status = 429, body = Detail),
-    (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = [SessionView]), Common,
 ))]
 pub async fn active(State(gateway): State<Arc<Gateway>>, asker: Asker) -> Result<Response, Problem> {
     let wanted = Wanted::with_status(CoarseStatus::Active);
@@ -64,8 +62,7 @@ pub async fn active(State(gateway): State<Arc<Gateway>>, asker: Asker) -> Result
 /// One of the caller's sessions
 #[utoipa::path(get, path = "/api/sessions/{id}", tag = "sessions", params(("id" = String, Path, description = "the session's id")),
     security(("token" = [])), responses(
-    (status = 200, body = SessionView), (status = 401, body = Detail), (status = 404, body = Detail),
-    (status = 429, body = Detail), (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = SessionView), NotFound, Common,
 ))]
 pub async fn one(
     State(gateway): State<Arc<Gateway>>,
@@ -81,8 +78,7 @@ pub async fn one(
 /// The workspace is free and the instance released. Again on one that has ended it is answered alike, and nothing is done.
 #[utoipa::path(post, path = "/api/sessions/{id}/disconnect", tag = "sessions",
     params(("id" = String, Path, description = "the session's id")), security(("token" = [])), responses(
-    (status = 200, body = Message), (status = 401, body = Detail), (status = 403, body = Detail), (status = 404, body = Detail),
-    (status = 409, body = Detail), (status = 429, body = Detail), (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = Message), Forbidden, NotFound, Conflict, Common,
 ))]
 pub async fn disconnect(
     State(gateway): State<Arc<Gateway>>,
@@ -90,9 +86,9 @@ pub async fn disconnect(
     Named(id): Named,
 ) -> Result<Json<Message>, Problem> {
     let session = gateway.own(&asker, &id).await?;
-    let acting = Arc::clone(&gateway);
-    let change =
-        async move { acting.end_recorded(&asker, &session, Action::DisconnectSession, End::Disconnected).await };
+    let change = async move |gateway: Arc<Gateway>| {
+        gateway.end_recorded(&asker, &session, Action::DisconnectSession, End::Disconnected).await
+    };
     gateway.whole(change).await?;
     Ok(Json(Message { message: "Session disconnected".to_owned() }))
 }
@@ -102,8 +98,7 @@ pub async fn disconnect(
 /// Counts as activity where the policy allows it: an Idle session is Active again.
 #[utoipa::path(post, path = "/api/sessions/{id}/keepalive", tag = "sessions",
     params(("id" = String, Path, description = "the session's id")), security(("token" = [])), responses(
-    (status = 200, body = SessionView), (status = 401, body = Detail), (status = 403, body = Detail), (status = 404, body = Detail),
-    (status = 409, body = Detail), (status = 429, body = Detail), (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = SessionView), Forbidden, NotFound, Conflict, Common,
 ))]
 pub async fn keepalive(
     State(gateway): State<Arc<Gateway>>,
@@ -118,15 +113,9 @@ pub async fn keepalive(
     if policy.is_some_and(|policy| !policy.allow_keep_alive) {
         return Err(Problem::forbidden("the policy counts input alone as activity: use the workspace itself to stay"));
     }
-    let acting = Arc::clone(&gateway);
-    let change = async move {
-        let target = Target::session(&session);
-        let begun = acting.record(&asker, Action::KeepSession, &target, json!({})).await?;
-        let kept = acting.keep_alive(&session).await;
-        if let Err(problem) = &kept {
-            acting.record_failure(&asker, Action::KeepSession, &target, &begun, problem).await;
-        }
-        kept
+    let change = async move |gateway: Arc<Gateway>| {
+        let kept = gateway.keep_alive(&session);
+        gateway.recorded(&asker, Action::KeepSession, &Target::session(&session), json!({}), kept).await
     };
     let session = gateway.whole(change).await?;
     Ok(Json(gateway.view(&session)))
@@ -137,8 +126,7 @@ pub async fn keepalive(
 /// It is ended, and administrators are alerted by an event and by the audit.
 #[utoipa::path(post, path = "/api/sessions/{id}/report", tag = "sessions",
     params(("id" = String, Path, description = "the session's id")), security(("token" = [])), responses(
-    (status = 200, body = Message), (status = 401, body = Detail), (status = 403, body = Detail), (status = 404, body = Detail),
-    (status = 409, body = Detail), (status = 429, body = Detail), (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = Message), Forbidden, NotFound, Conflict, Common,
 ))]
 pub async fn report(
     State(gateway): State<Arc<Gateway>>,
@@ -146,19 +134,16 @@ pub async fn report(
     Named(id): Named,
 ) -> Result<Json<Message>, Problem> {
     let session = gateway.own(&asker, &id).await?;
-    let acting = Arc::clone(&gateway);
-    let change = async move {
-        let target = Target::session(&session);
+    let change = async move |gateway: Arc<Gateway>| {
+        let reported = async {
+            gateway.alert(&session, &asker);
+            match has_ended(&session) {
+                true => Ok(()),
+                false => gateway.end(&session, End::Reported, &asker.caller.username).await.map(drop),
+            }
+        };
         let details = json!({ "hadEnded": has_ended(&session) });
-        let begun = acting.record(&asker, Action::ReportSession, &target, details).await?;
-        acting.alert(&session, &asker);
-        if !has_ended(&session)
-            && let Err(problem) = acting.end(&session, End::Reported, &asker.caller.username).await
-        {
-            acting.record_failure(&asker, Action::ReportSession, &target, &begun, &problem).await;
-            return Err(problem);
-        }
-        Ok(())
+        gateway.recorded(&asker, Action::ReportSession, &Target::session(&session), details, reported).await
     };
     gateway.whole(change).await?;
     Ok(Json(Message { message: "Session reported".to_owned() }))
@@ -169,20 +154,16 @@ pub async fn report(
 /// Those that the body means; all of them without one. `dry_run` ends nothing.
 #[utoipa::path(post, path = "/api/sessions/disconnect-all", tag = "sessions", request_body(content = Option<EndAllBody>),
     security(("token" = [])), responses(
-    (status = 200, body = EndedAll), (status = 400, body = Detail), (status = 401, body = Detail), (status = 413, body = Detail),
-    (status = 422, body = Detail), (status = 429, body = Detail), (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = EndedAll), OfBody, Common,
 ))]
 pub async fn disconnect_all(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
     Body(body): Body<EndAllBody>,
 ) -> Result<Json<EndedAll>, Problem> {
-    let wanted = body.read(gateway.clock.now())?;
     let own = gateway.board.sessions_of(&asker.caller.username);
-    let meant = own.into_iter().filter(|session| !has_ended(session) && wanted.has(session)).collect();
-    let acting = Arc::clone(&gateway);
-    let change = async move {
-        Ok(acting.end_all(&asker, meant, Action::DisconnectSession, End::Disconnected, body.dry_run).await)
+    let change = async move |gateway: Arc<Gateway>| {
+        gateway.end_all(&asker, own, body, Action::DisconnectSession, End::Disconnected).await
     };
     gateway.whole(change).await.map(Json)
 }
@@ -220,8 +201,7 @@ pub struct EndedOne {
 
 /// How many sessions the caller has
 #[utoipa::path(get, path = "/api/sessions/stats", tag = "sessions", security(("token" = [])), responses(
-    (status = 200, body = Stats), (status = 401, body = Detail), (status = 429, body = Detail), (status = 503, body = Detail),
-    (status = 504, body = Detail),
+    (status = 200, body = Stats), Common,
 ))]
 pub async fn stats(State(gateway): State<Arc<Gateway>>, asker: Asker) -> Json<Stats> {
     let own = gateway.board.sessions_of(&asker.caller.username);

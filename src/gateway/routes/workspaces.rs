@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::IDEMPOTENCY_KEY;
+use super::answers::{Common, Conflict, Forbidden, Malformed, NotFound, OfBody};
 use super::extract::{Asked, Body, Named};
 use super::sessions::Message;
 use crate::api::{Session, Workspace};
 use crate::gateway::Gateway;
 use crate::gateway::act::{Created, End, Launch, Verdict, has_ended, line};
 use crate::gateway::asker::Asker;
-use crate::gateway::problem::{Detail, Problem};
+use crate::gateway::problem::Problem;
 use crate::gateway::record::{Action, Target};
 use crate::gateway::rights::Right;
 use crate::gateway::view::{TunnelStatus, WorkspaceView};
@@ -34,8 +35,7 @@ pub struct Where {
 
 /// What the caller may launch
 #[utoipa::path(get, path = "/api/workspaces", tag = "workspaces", params(Where), security(("token" = [])), responses(
-    (status = 200, body = [WorkspaceView]), (status = 400, body = Detail), (status = 401, body = Detail),
-    (status = 429, body = Detail), (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = [WorkspaceView]), Malformed, Common,
 ))]
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
@@ -51,8 +51,7 @@ pub async fn list(
 /// One Workspace that the caller may launch
 #[utoipa::path(get, path = "/api/workspaces/{id}", tag = "workspaces",
     params(("id" = String, Path, description = "the Workspace's name"), Where), security(("token" = [])), responses(
-    (status = 200, body = WorkspaceView), (status = 400, body = Detail), (status = 401, body = Detail), (status = 404, body = Detail),
-    (status = 409, body = Detail), (status = 429, body = Detail), (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = WorkspaceView), Malformed, NotFound, Conflict, Common,
 ))]
 pub async fn one(
     State(gateway): State<Arc<Gateway>>,
@@ -114,9 +113,7 @@ pub struct Security {
     params(("id" = String, Path, description = "the Workspace's name"), Where,
         ("Idempotency-Key" = Option<String>, Header, description = "makes calls that bear it one launch")),
     request_body(content = Option<LaunchBody>), security(("token" = [])), responses(
-    (status = 200, body = Launched), (status = 400, body = Detail), (status = 401, body = Detail), (status = 403, body = Detail),
-    (status = 404, body = Detail), (status = 409, body = Detail), (status = 413, body = Detail), (status = 422, body = Detail),
-    (status = 429, body = Detail), (status = 503, body = Detail), (status = 504, body = Detail),
+    (status = 200, body = Launched), OfBody, Forbidden, NotFound, Conflict, Common,
 ))]
 pub async fn launch(
     State(gateway): State<Arc<Gateway>>,
@@ -144,14 +141,8 @@ pub async fn launch(
     let target = Target::workspace(&organization, &id);
     let details =
         json!({ "device": body.device.as_deref().map(line), "wait": body.wait, "userAgent": asker.user_agent });
-    let acting = Arc::clone(&gateway);
-    let change = async move {
-        let begun = acting.record(&asker, Action::LaunchWorkspace, &target, details).await?;
-        let launched = acting.launched(&launch).await;
-        if let Err(problem) = &launched {
-            acting.record_failure(&asker, Action::LaunchWorkspace, &target, &begun, problem).await;
-        }
-        launched
+    let change = async move |gateway: Arc<Gateway>| {
+        gateway.recorded(&asker, Action::LaunchWorkspace, &target, details, gateway.launched(&launch)).await
     };
     let session = gateway.whole(change).await?;
     Ok(Json(shown(&session, &workspace)))
@@ -208,9 +199,7 @@ fn client(asker: &Asker, device: Option<&str>) -> Value {
 /// Ends the caller's live sessions on it as Terminated; an administrator's call ends everybody's.
 #[utoipa::path(post, path = "/api/workspaces/{id}/stop", tag = "workspaces",
     params(("id" = String, Path, description = "the Workspace's name"), Where), security(("token" = [])), responses(
-    (status = 200, body = Message), (status = 400, body = Detail), (status = 401, body = Detail), (status = 403, body = Detail),
-    (status = 404, body = Detail), (status = 409, body = Detail), (status = 429, body = Detail), (status = 503, body = Detail),
-    (status = 504, body = Detail),
+    (status = 200, body = Message), Malformed, Forbidden, NotFound, Conflict, Common,
 ))]
 pub async fn stop(
     State(gateway): State<Arc<Gateway>>,
@@ -230,18 +219,13 @@ pub async fn stop(
     let uids: Vec<String> = meant.iter().filter_map(|session| session.uid()).take(100).collect();
     let details = json!({ "count": meant.len(), "sessions": uids });
     let count = meant.len();
-    let acting = Arc::clone(&gateway);
-    let change = async move {
-        let begun = acting.record(&asker, Action::StopWorkspace, &target, details).await?;
-        let ends = meant.iter().map(|session| acting.end(session, End::Stopped, &asker.caller.username));
-        let failed: Vec<Problem> = futures::future::join_all(ends).await.into_iter().filter_map(Result::err).collect();
-        match failed.into_iter().next() {
-            None => Ok(()),
-            Some(problem) => {
-                acting.record_failure(&asker, Action::StopWorkspace, &target, &begun, &problem).await;
-                Err(problem)
-            }
-        }
+    let change = async move |gateway: Arc<Gateway>| {
+        let stopped = async {
+            let ends = meant.iter().map(|session| gateway.end(session, End::Stopped, &asker.caller.username));
+            // All are asked for, also where one fails.
+            futures::future::join_all(ends).await.into_iter().try_for_each(|end| end.map(drop))
+        };
+        gateway.recorded(&asker, Action::StopWorkspace, &target, details, stopped).await
     };
     gateway.whole(change).await?;
     let what = match count {

@@ -28,6 +28,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Draft, Head, Outcome, Record};
+use crate::hex::hex;
 use crate::store::database::Connection;
 use crate::store::error::StoreError;
 use crate::store::sql::{self, Cells, Sql};
@@ -201,11 +202,7 @@ impl Row {
 
 /// SHA-256 in hexadecimal.
 pub(super) fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&Sha256::digest(bytes))
 }
 
 /// The head that a row of [`HEAD`] holds.

@@ -11,8 +11,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{Forward, pod_of};
-use crate::harness::{Scene, merged, pod_spec};
+use super::{forward, pod_of};
+use crate::harness::{Forward, Scene, merged, pod_spec};
 
 /// A Workspace of one of the images here, and one session in it. Returns its pod, and a file of the Workspace's Secret.
 async fn instance_of(scene: &Scene, image: &str, more: Value, probe: Value, file: &str) -> (String, String) {
@@ -116,7 +116,7 @@ async fn a_desktop_lets_in_who_has_its_workspaces_password_and_nobody_else() {
     let desktop = json!({ "type": "linux", "access": { "protocol": "VNC", "port": 5900 } });
     let probe = json!({ "tcpSocket": { "port": 5900 } });
     let (pod, password) = instance_of(&scene, "desktop", desktop, probe, "vnc-password").await;
-    let forward = Forward::to(&scene, &pod, 5900);
+    let forward = forward(&scene, &pod, 5900);
 
     let (mut without, kinds) = forward.rfb();
     assert_eq!(kinds, [2], "a password, and no other way");
@@ -143,7 +143,7 @@ async fn a_jupyterlab_answers_who_shows_its_workspaces_token_and_nobody_else() {
     let lab = json!({ "access": { "protocol": "HTTP", "port": 8888, "path": "/lab" } });
     let probe = json!({ "tcpSocket": null, "httpGet": { "path": "/api", "port": 8888 } });
     let (pod, token) = instance_of(&scene, "jupyterlab", lab, probe, "proxy-token").await;
-    let forward = Forward::to(&scene, &pod, 8888);
+    let forward = forward(&scene, &pod, 8888);
     let right = format!("Berth-Proxy: {token}\r\n");
 
     let wrong = format!("Berth-Proxy: {}\r\n", "0".repeat(64));

@@ -1,8 +1,5 @@
 //! The REST API as its callers have it: over a forwarded port of the installed gateway, with tokens of real accounts.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
-
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -14,37 +11,14 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use super::Scene;
+use super::{Forward, Scene};
 
 /// The forwarded port; one for all tests of this process.
-static PORT: OnceCell<(Forward, u16)> = OnceCell::const_new();
-
-/// What holds it open. When this process ends, however it ends, the shell reads the end of its input and ends kubectl.
-struct Forward {
-    _shell: Child,
-    _said: BufReader<ChildStdout>,
-}
-
-const HELD: &str = r#"kubectl "$@" & forward=$!; read -r _; kill "$forward""#;
+static GATEWAY: OnceCell<Forward> = OnceCell::const_new();
 
 async fn port() -> u16 {
-    let forward = async || {
-        let words = ["port-forward", "--namespace", "berth-system", "service/berth-gateway", ":http"];
-        let mut child = Command::new("sh")
-            .args(["-c", HELD, "sh"])
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        said.read_line(&mut line).unwrap();
-        let local = line.split(':').nth(1).and_then(|rest| rest.split(' ').next()).and_then(|port| port.parse().ok());
-        let local: u16 = local.unwrap_or_else(|| panic!("kubectl says {line:?}"));
-        (Forward { _shell: child, _said: said }, local)
-    };
-    PORT.get_or_init(forward).await.1
+    let forward = async || Forward::to("berth-system", "service/berth-gateway", "http");
+    GATEWAY.get_or_init(forward).await.port
 }
 
 /// An answer.

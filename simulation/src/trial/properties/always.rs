@@ -224,7 +224,7 @@ impl Walk {
         }
     }
 
-    /// An end is written once, and never taken back.
+    /// An end is written once, and never taken back; that an instance was lost is said only of one that is.
     fn session(&mut self, uid: &str, session: &Value, broken: &mut Broken) {
         let end = |part: &str| text(session, &format!("/status/{part}")).to_owned();
         let now = (end("endedAt"), end("phase"), end("reason"));
@@ -236,6 +236,10 @@ impl Walk {
             if now.2.is_empty() {
                 broken.note(format!("session {uid} ended without a reason"));
             }
+            let instance = text(session, "/status/instance/uid");
+            if now.2 == "InstanceLost" && self.pods.get(instance).is_some_and(is_live) {
+                broken.note(format!("session {uid} ended as if its pod {instance} were lost, which stands"));
+            }
             self.ended.insert(uid.to_owned(), now);
         }
     }
@@ -244,9 +248,8 @@ impl Walk {
         let Some(session) = session_of(pod).map(str::to_owned).or_else(|| self.owner.get(uid).cloned()) else { return };
         self.owner.insert(uid.to_owned(), session.clone());
         let others = self.pods.iter().filter(|(other, _)| other.as_str() != uid);
-        let live = |pod: &Value| !is_going(pod) && !["Failed", "Succeeded"].contains(&text(pod, "/status/phase"));
-        let mut others = others.filter(|(other, pod)| self.owner.get(*other) == Some(&session) && live(pod));
-        if live(pod)
+        let mut others = others.filter(|(other, pod)| self.owner.get(*other) == Some(&session) && is_live(pod));
+        if is_live(pod)
             && let Some((other, _)) = others.next()
         {
             broken.note(format!("session {session} has two live pods: {uid} and {other}"));
@@ -283,4 +286,9 @@ impl Walk {
     fn is_instance(&self, session: &str, pod: &str) -> bool {
         self.sessions.get(session).is_some_and(|session| text(session, "/status/instance/uid") == pod)
     }
+}
+
+/// Whether the pod runs, or may yet.
+fn is_live(pod: &Value) -> bool {
+    !is_going(pod) && !["Failed", "Succeeded"].contains(&text(pod, "/status/phase"))
 }

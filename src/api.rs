@@ -29,6 +29,9 @@ pub const VERSION: &str = "v1alpha1";
 pub const OPERATOR_MANAGER: &str = "berth-operator";
 /// Field manager of the gateway's writes.
 pub const GATEWAY_MANAGER: &str = "berth-gateway";
+
+/// The label of the Leases in Berth's namespace whose holders observe activity.
+pub const OBSERVER_LABEL: &str = "berth.dev/observer";
 /// Name under which the operator reports events.
 pub const EVENT_REPORTER: &str = "berth.dev/operator";
 

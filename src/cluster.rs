@@ -16,6 +16,7 @@ pub mod lease;
 pub mod memory;
 pub mod nodes;
 pub mod observe;
+pub mod observers;
 pub mod patience;
 pub mod publish;
 pub mod slim;
@@ -40,6 +41,7 @@ use keyring::Keyring;
 use lease::Leadership;
 use memory::Memory;
 use nodes::Drains;
+use observers::Observers;
 use publish::Publisher;
 use watch::Queues;
 
@@ -72,6 +74,8 @@ pub struct Cluster {
     pub keyring: Keyring,
     /// Which nodes are being drained.
     pub drains: Drains,
+    /// Which observers of activity live.
+    pub observers: Observers,
     /// What the installation says of every instance.
     pub hardening: Arc<Hardening>,
     /// Who prunes ended sessions.

@@ -9,6 +9,7 @@ mod end_all;
 pub mod ends;
 pub mod filter;
 mod head;
+mod lease;
 pub mod metrics;
 pub mod past;
 pub mod problem;
@@ -114,6 +115,7 @@ impl Gateway {
         let mut watching = AbortOnDropHandle::new(tokio::spawn(watching));
         let mut recording = AbortOnDropHandle::new(tokio::spawn(ends::run(Arc::clone(&gateway), seen, recorded)));
         let mut pruning = AbortOnDropHandle::new(tokio::spawn(prune::run(Arc::clone(&gateway), to_prune)));
+        let mut living = AbortOnDropHandle::new(tokio::spawn(lease::run(Arc::clone(&gateway))));
         let mut publishing = AbortOnDropHandle::new(tokio::spawn(head::run(Arc::clone(&gateway))));
         // A gateway that answers and records nothing would be worse than none.
         let served = tokio::select! {
@@ -121,10 +123,13 @@ impl Gateway {
             _ = &mut watching => Err(anyhow::anyhow!("the watches ended unasked")),
             _ = &mut recording => Err(anyhow::anyhow!("the recording of ends ended unasked")),
             _ = &mut pruning => Err(anyhow::anyhow!("the pruning ended unasked")),
+            _ = &mut living => Err(anyhow::anyhow!("the keeping of the Lease ended unasked")),
             _ = &mut publishing => Err(anyhow::anyhow!("the publishing of the audit's head ended unasked")),
         };
         gateway.changes.close();
         let _ = tokio::time::timeout(CHANGES, gateway.changes.wait()).await;
+        drop(living);
+        lease::give_up(&gateway).await;
         gateway.publisher.finish().await;
         gateway.store.close().await;
         served

@@ -19,6 +19,7 @@ use crate::cluster::keyring::{self, Keyring};
 use crate::cluster::lease::Contender;
 use crate::cluster::memory::Memory;
 use crate::cluster::nodes::{self, Drains};
+use crate::cluster::observers::{self, Observers};
 use crate::cluster::publish::Publisher;
 use crate::cluster::watch::Queues;
 use crate::cluster::{self, Cluster};
@@ -37,6 +38,8 @@ pub const LEASE: &str = "berth-operator";
 pub struct Operator {
     cluster: Cluster,
     contender: Contender,
+    /// Its own.
+    namespace: String,
     watch_namespaces: Vec<String>,
 }
 
@@ -65,13 +68,14 @@ impl Operator {
             destinations: Arc::default(),
             guard: Guard::default(),
             drains: Drains::default(),
+            observers: Observers::default(),
             keyring: Keyring::new(namespace, Vec::new()),
             hardening: Arc::default(),
             pruner: Pruner::default(),
             neighbourhood: Arc::new(Neighbourhood::of(namespace)),
             clock,
         };
-        Self { cluster, contender, watch_namespaces }
+        Self { cluster, contender, namespace: namespace.to_owned(), watch_namespaces }
     }
 
     /// With `traces` of the launches that it sees the end of.
@@ -133,7 +137,7 @@ impl Operator {
     /// # Errors
     /// When the lease is lost: whoever called is to end the process, so that nothing of it writes any more.
     pub async fn run(self, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let Self { cluster, mut contender, watch_namespaces } = self;
+        let Self { cluster, mut contender, namespace, watch_namespaces } = self;
         tracing::info!("waiting for the lease");
         tokio::select! {
             () = contender.acquire(|outcome| cluster.health.looked_at_lease(outcome)) => {}
@@ -148,6 +152,7 @@ impl Operator {
         let whole_cluster = watch_namespaces.is_empty();
         let _looking = whole_cluster.then(|| AbortOnDropHandle::new(tokio::spawn(nodes::run(cluster.clone()))));
         let mut watching = AbortOnDropHandle::new(tokio::spawn(cluster::watch::run(cluster.clone(), watch_namespaces)));
+        let _observing = AbortOnDropHandle::new(tokio::spawn(observers::run(cluster.clone(), namespace)));
         let _keys = AbortOnDropHandle::new(tokio::spawn(keyring::run(cluster.clone())));
         let _guarding = AbortOnDropHandle::new(tokio::spawn(guard::run(cluster.clone())));
         let told_to_stop = stop.clone();

@@ -255,6 +255,7 @@ fn lived(
         fence: Fence::Stands,
         secret: None,
         draining: session::Draining::No,
+        observer: berth::plan::activity::Observer::Live,
         own: Vec::new(),
         pruned_by: session::Pruner::Operator,
     };

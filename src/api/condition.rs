@@ -1,8 +1,9 @@
 //! Conditions: their types, and the one function that puts a set of them into a status. It owns order and
 //! transition times; not when a condition is true.
 //!
-//! `Admitted` and `Ready` say how far a live session has come and are always there. All others are written
-//! only while they are true, as kstatus wants it of `Reconciling` and `Stalled`.
+//! `Admitted` and `Ready` say how far a live session has come and are always there; `ActivityKnown` is where its policy asks
+//! a gateway for its activity. All others are written only while they are true, as kstatus wants it of `Reconciling` and
+//! `Stalled`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,8 @@ pub enum Type {
     Stalled,
     /// Session: it has ended.
     Ended,
+    /// Session: by the mode `gateway`, whether somebody knows of its activity.
+    ActivityKnown,
     /// Session: it ends soon; the message says when and how to stay.
     EndingSoon,
     /// Session: it has lasted longer than the policy's `alertAfter`.
@@ -85,6 +88,7 @@ impl Type {
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
             Self::Ended => "Ended",
+            Self::ActivityKnown => "ActivityKnown",
             Self::EndingSoon => "EndingSoon",
             Self::LongRunning => "LongRunning",
             Self::PolicyMissing => "PolicyMissing",

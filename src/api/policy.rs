@@ -53,12 +53,35 @@ pub struct SessionPolicySpec {
     /// From when on a session is marked as LongRunning. Unwritten: 4h, or the maximum duration if that is less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert_after: Option<Duration>,
+    /// Whose word makes silence idleness.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<ActivityRules>,
     /// How many sessions one user may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitRules>,
     /// What is kept of ended sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<HistoryRules>,
+}
+
+/// Whose word makes silence idleness.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivityRules {
+    /// Who is asked. Unwritten: status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<ActivitySource>,
+}
+
+/// Whose word makes silence idleness.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ActivitySource {
+    /// Whoever writes `status.activity` is trusted: a session of which nothing is written is idle.
+    #[default]
+    Status,
+    /// A gateway that lives and has watched. Without one nobody is idle, and the maximum duration alone ends sessions.
+    Gateway,
 }
 
 /// How many sessions one user may have.

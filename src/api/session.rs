@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Condition;
 use super::duration::Duration;
+use super::policy::ActivitySource;
 use super::reason::Reason;
 use super::text::{Email, Line, Paragraph, UserId};
 use super::time::{own_time_or_none, written_time};
@@ -292,6 +293,9 @@ pub struct PolicyInForce {
     pub disconnect_after: Duration,
     /// `idle.allowKeepAlive`.
     pub allow_keep_alive: bool,
+    /// `activity.source`; absent for `status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity_source: Option<ActivitySource>,
     /// `maxDuration`.
     pub max_duration: Duration,
     /// `warnBefore`.
@@ -350,11 +354,16 @@ pub struct Activity {
     /// What it was seen by: a protocol's input, a keepalive, a report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Line>,
+    /// From when on the observer has watched without a gap; what was before it does not know. Where the policy says
+    /// `activity.source: gateway` it counts as activity, and without it nothing that was observed makes a session idle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "written_time")]
+    pub observed_since: Option<DateTime<Utc>>,
     /// Until when the observer watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "written_time")]
     pub observed_until: Option<DateTime<Utc>>,
-    /// Who observed.
+    /// Who observed: the name of the observer's Lease in Berth's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observer: Option<Line>,
 }

@@ -172,6 +172,7 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         unguarded: cluster.guard.trouble(),
         hardening: Arc::clone(&cluster.hardening),
         pruned_by: cluster.pruner,
+        observer: cluster.observers.of(&session),
         draining: node(&session).map(|node| cluster.drains.of(node)).unwrap_or_default(),
         secret: launched_from.and_then(|workspace| secret(cluster, workspace)),
         fence: launched_from.map(|workspace| fence(cluster, workspace)).unwrap_or_default(),

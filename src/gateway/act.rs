@@ -12,8 +12,10 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::board::Change;
+use super::lease;
 use super::problem::Problem;
 use crate::api::condition::{self, Status, Type};
+use crate::api::policy::ActivitySource;
 use crate::api::session::{EndAs, Phase, WhenFull};
 use crate::api::{GATEWAY_MANAGER, Reason, Session};
 use crate::cluster::error::{CallError, bounded, optional};
@@ -227,19 +229,37 @@ impl Gateway {
     /// When it cannot be said.
     pub async fn keep_alive(&self, session: &Arc<Session>) -> Result<Arc<Session>, Problem> {
         let now = self.clock.now();
-        // It moves only forward: a clock that ran ahead has said more already.
-        if session.spec.keep_alive_at.is_none_or(|said| said < now) {
-            match self.patch(session, json!({ "spec": { "keepAliveAt": now } })).await {
-                Err(error) if error.is_refusal() && self.has_gone(session).await? => {
-                    return Err(Problem::conflict("the session has ended: launch the workspace again"));
-                }
-                // Somebody has said it later meanwhile.
-                Err(error) if error.is_refusal() => {}
-                outcome => outcome?,
+        let by_gateway = asks_gateway(session);
+        let said = match session.spec.keep_alive_at {
+            _ if by_gateway => self.vouch(session).await,
+            // It moves only forward: a clock that ran ahead has said more already.
+            Some(said) if said >= now => Ok(()),
+            _ => self.patch(session, json!({ "spec": { "keepAliveAt": now } })).await,
+        };
+        match said {
+            Err(error) if error.is_refusal() && self.has_gone(session).await? => {
+                return Err(Problem::conflict("the session has ended: launch the workspace again"));
             }
+            // Somebody has said it later meanwhile.
+            Err(error) if error.is_refusal() && !by_gateway => {}
+            outcome => outcome?,
         }
         let is_active = |session: &Session| phase(session) != Some(Phase::Idle);
         Ok(self.until(session, REVIVED, is_active).await)
+    }
+
+    /// Says that this gateway has just seen the user of `session`, and vouches for no more than that: what comes before and
+    /// after it has not seen.
+    ///
+    /// # Errors
+    /// When it cannot be said.
+    pub async fn vouch(&self, session: &Session) -> Result<(), CallError> {
+        let now = self.clock.now();
+        let observer = lease::observer(&self.settings.role.identity);
+        let seen = json!({
+            "lastAt": now, "source": "api", "observedSince": now, "observedUntil": now, "observer": observer,
+        });
+        self.patch_status(session, json!({ "status": { "activity": seen } })).await
     }
 
     /// What was refused because the session has ended meanwhile, or gone, is done.
@@ -311,6 +331,12 @@ fn manager() -> PatchParams {
 /// Text for a status: one printable line of at most 128 characters.
 pub fn line(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(128).collect()
+}
+
+/// Whether the policy asks a gateway for the activity of the session.
+pub fn asks_gateway(session: &Session) -> bool {
+    let policy = session.status.as_ref().and_then(|status| status.policy.as_ref());
+    policy.is_some_and(|policy| policy.activity_source == Some(ActivitySource::Gateway))
 }
 
 /// Whether the session has ended.

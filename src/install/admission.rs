@@ -116,6 +116,11 @@ fn session_statuses(prefix: &str) -> Value {
             "a Session's status is written by Berth: to report activity, ask for the verb observe on sessions.berth.dev",
         ),
         rule(
+            "!has(oldObject.status) || !has(oldObject.status.policy) || !has(oldObject.status.policy.activitySource) || \
+             oldObject.status.policy.activitySource == 'status'",
+            "this session's activity is told by Berth's gateways alone: its policy says activity.source: gateway",
+        ),
+        rule(
             format!(
                 "has(object.status) == has(oldObject.status) && (!has(object.status) || ({}))",
                 unchanged.join(" && ")

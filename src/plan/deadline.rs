@@ -31,12 +31,18 @@ impl Deadline {
 }
 
 /// The deadlines of a session that is usable since `ready`, was last used at `last`, and whose Workspace is
-/// gone since `workspace_gone`; the nearest first.
-pub fn deadlines(force: &InForce, ready: Instant, last: Instant, workspace_gone: Option<Instant>) -> Vec<Deadline> {
+/// gone since `workspace_gone`; the nearest first. Before `unheard` nobody is disconnected for idleness, whatever the rules.
+pub fn deadlines(
+    force: &InForce,
+    ready: Instant,
+    last: Instant,
+    unheard: Option<Instant>,
+    workspace_gone: Option<Instant>,
+) -> Vec<Deadline> {
     let InForce { rules, idle_not_before, max_duration_not_before, drain_ends_at, displaced_at } = force;
     let at_least =
         |deadline: Instant, floor: Option<Instant>| ceil_second(floor.map_or(deadline, |floor| floor.max(deadline)));
-    let idle = at_least(last + rules.disconnect_after, *idle_not_before);
+    let idle = at_least(last + rules.disconnect_after, unheard.max(*idle_not_before));
     let longest = at_least(ready + rules.max_duration, *max_duration_not_before);
     let mut all = vec![
         Deadline { at: idle, warn_from: idle - rules.idle_notice(), reason: Reason::IdleTimeout },

@@ -15,6 +15,8 @@ pub enum Event {
     InputSeen,
     /// There was no input for `idle.after`.
     NoInput,
+    /// Nobody can say whether there is input.
+    ActivityUnknown,
     /// No slot is free, and the session did not want to wait.
     NoSlot,
     /// It waited for `queueTimeout`.
@@ -68,7 +70,8 @@ pub fn next(phase: Phase, event: Event) -> Next {
         (Starting, Event::StartTimeout) => Next::End(Failed, Reason::StartTimeout),
         (Starting, Event::InstanceRefused) => Next::End(Failed, Reason::InvalidSpec),
         (Active, Event::NoInput) => Next::Go(Idle),
-        (Idle, Event::InputSeen) => Next::Go(Active),
+        // Unknown is not idle.
+        (Idle, Event::InputSeen | Event::ActivityUnknown) => Next::Go(Active),
 
         (Active | Idle, Event::IdleTimeout) => Next::End(Disconnected, Reason::IdleTimeout),
         (Active | Idle, Event::MaxDuration) => Next::End(Terminated, Reason::MaxDuration),
@@ -88,6 +91,7 @@ pub fn next(phase: Phase, event: Event) -> Next {
             | Event::InstanceUsable
             | Event::InputSeen
             | Event::NoInput
+            | Event::ActivityUnknown
             | Event::NoSlot
             | Event::QueueTimeout
             | Event::StartTimeout
@@ -112,11 +116,12 @@ pub const PHASES: [Phase; 7] = [
 ];
 
 /// Every event with the words that docs/states.md has for it. An end request stands for all of its kind.
-pub const EVENTS: [(Event, &str); 17] = [
+pub const EVENTS: [(Event, &str); 18] = [
     (Event::SlotGranted, "a slot is free and it is this session's turn"),
     (Event::InstanceUsable, "the instance can be used"),
     (Event::InputSeen, "input within `idle.after`"),
     (Event::NoInput, "no input for `idle.after`"),
+    (Event::ActivityUnknown, "`activity.source: gateway`, and nobody can say whether there is input"),
     (Event::NoSlot, "no slot is free and `whenFull` is `Fail`"),
     (Event::QueueTimeout, "waited for `queueTimeout`"),
     (Event::StartTimeout, "not usable within `startTimeout`"),

@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 
 use crate::api::duration::{Duration, MAX_HOURS, ParseError};
-use crate::api::policy::SessionPolicySpec;
+use crate::api::policy::{ActivitySource, SessionPolicySpec};
 use crate::api::session::PolicyInForce;
 use crate::api::time::{Instant, ceil_second};
 use crate::plan::limit::Limit;
@@ -39,6 +39,8 @@ pub struct Rules {
     pub user_max: TimeDelta,
     /// Whether a keepalive counts as activity.
     pub allow_keep_alive: bool,
+    /// Whose word makes silence idleness.
+    pub activity_source: ActivitySource,
     /// The longest life of a session from `readyAt`.
     pub max_duration: TimeDelta,
     /// How long before the maximum duration the warning comes.
@@ -77,6 +79,7 @@ impl Rules {
             disconnect_after: DISCONNECT_AFTER,
             user_max: DISCONNECT_AFTER,
             allow_keep_alive: true,
+            activity_source: ActivitySource::Status,
             max_duration: MAX_DURATION,
             warn_before: WARN_BEFORE,
             start_timeout: START_TIMEOUT,
@@ -108,6 +111,7 @@ impl Rules {
             disconnect_after,
             user_max: read(&idle.user_max)?.unwrap_or(DISCONNECT_AFTER.max(disconnect_after)),
             allow_keep_alive: idle.allow_keep_alive.unwrap_or(true),
+            activity_source: spec.activity.as_ref().and_then(|activity| activity.source).unwrap_or_default(),
             max_duration,
             warn_before: read(&spec.warn_before)?.unwrap_or(WARN_BEFORE.min(max_duration / 2)),
             start_timeout: read(&spec.start_timeout)?.unwrap_or(START_TIMEOUT),
@@ -212,14 +216,22 @@ impl InForce {
                 let kept = if old == new { held? } else { ceil_second(now + notice).min(promised) };
                 Some(kept).filter(|kept| *kept > wanted)
             };
-        Self {
-            idle_not_before: floor(
+        let trusted_now = rules.activity_source == ActivitySource::Status;
+        let idle_not_before = match before.rules.activity_source {
+            // What silence had come to nobody knew, or was warned of.
+            ActivitySource::Gateway if trusted_now => {
+                Some(ceil_second(now + rules.idle_notice())).max(before.idle_not_before)
+            }
+            _ => floor(
                 last,
                 before.rules.disconnect_after,
                 rules.disconnect_after,
                 before.idle_not_before,
                 rules.idle_notice(),
             ),
+        };
+        Self {
+            idle_not_before,
             max_duration_not_before: floor(
                 ready,
                 before.rules.max_duration,
@@ -257,6 +269,7 @@ impl InForce {
             warn_after: rules.warn_after.into(),
             disconnect_after: rules.disconnect_after.into(),
             allow_keep_alive: rules.allow_keep_alive,
+            activity_source: Some(rules.activity_source).filter(|source| *source != ActivitySource::Status),
             max_duration: rules.max_duration.into(),
             warn_before: rules.warn_before.into(),
             start_timeout: rules.start_timeout.into(),
@@ -284,6 +297,7 @@ impl InForce {
                 disconnect_after: wire.disconnect_after.delta()?,
                 user_max: wire.disconnect_after.delta()?,
                 allow_keep_alive: wire.allow_keep_alive,
+                activity_source: wire.activity_source.unwrap_or_default(),
                 max_duration: wire.max_duration.delta()?,
                 warn_before: wire.warn_before.delta()?,
                 start_timeout: wire.start_timeout.delta()?,

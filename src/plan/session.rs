@@ -3,6 +3,7 @@
 
 mod cause;
 mod end;
+mod outlook;
 mod status;
 mod steps;
 #[cfg(test)]
@@ -21,10 +22,9 @@ use crate::api::session::{Phase, WhenFull};
 use crate::api::time::{Instant, from_wire};
 use crate::api::workspace::Drain;
 use crate::api::{Session, SessionStatus, Workspace};
-use crate::plan::activity::{self, Seen};
+use crate::plan::activity::{self, Counting, Observer, Seen};
 use crate::plan::admission::{self, Blocker, Candidate, Rival};
 use crate::plan::contract::Credential;
-use crate::plan::deadline::{self, Deadline};
 use crate::plan::endpoint::Target;
 use crate::plan::hardening::Hardening;
 use crate::plan::instance::{self, Health};
@@ -34,6 +34,7 @@ use crate::plan::phase::{self, Event, Next};
 use crate::plan::policy::{InForce, PolicySource, Rules};
 use crate::plan::{Plan, template, workspace};
 pub use end::prune_at;
+use outlook::Outlook;
 use steps::{mark, provision, publish, restamp};
 
 /// What was observed of a session and of what it depends on.
@@ -69,6 +70,8 @@ pub struct World {
     pub secret: Option<Result<Credential, String>>,
     /// Whether the node of the instance is being drained.
     pub draining: Draining,
+    /// What became of the observer that the status names.
+    pub observer: Observer,
     /// Who prunes ended sessions.
     pub pruned_by: Pruner,
 }
@@ -163,8 +166,8 @@ struct View {
     created_ahead_until: Option<Instant>,
     /// The last activity.
     seen: Seen,
-    /// The ends that time brings, the nearest first; empty before the session is usable.
-    deadlines: Vec<Deadline>,
+    /// What time brings.
+    outlook: Outlook,
     /// The instance's pod and what it says.
     instance: Option<(Arc<Pod>, Health)>,
 }
@@ -204,9 +207,9 @@ impl View {
         let phase = borne_out(&before);
         let held = before.policy.as_ref().and_then(|wire| InForce::from_wire(wire).ok());
         let (rules, policy_trouble) = current_rules(world, held.as_ref().filter(|_| phase != Phase::Pending));
-        let allow_keep_alive =
-            rules.as_ref().or(held.as_ref().map(|held| &held.rules)).is_some_and(|rules| rules.allow_keep_alive);
-        let seen = activity::seen(&world.session, before.ready_at, allow_keep_alive, now);
+        let known = rules.as_ref().or(held.as_ref().map(|held| &held.rules));
+        let counting = known.map(Counting::of).unwrap_or_default();
+        let seen = activity::seen(&world.session, before.ready_at, counting, now);
         let force = match rules {
             Some(rules) => Some(InForce::succeed(held.as_ref(), rules, before.ready_at, seen.last, now)),
             None => held,
@@ -224,13 +227,15 @@ impl View {
             force.with_displacement(displaced && before.ready_at.is_some(), own.standing == Standing::Idle, now)
         });
         let workspace_gone = workspace_gone(world, &before, now);
-        let deadlines = match (&force, before.ready_at, seen.last) {
-            (Some(force), Some(ready), Some(last)) => deadline::deadlines(force, ready, last, workspace_gone),
-            _ => Vec::new(),
+        let outlook = match (&force, before.ready_at, seen.last) {
+            (Some(force), Some(ready), Some(last)) => {
+                Outlook::of(&before, world.observer, force, (ready, last), workspace_gone, now)
+            }
+            _ => Outlook::none(),
         };
         let instance = world.pods.first().map(|pod| (Arc::clone(pod), instance::health(pod)));
         let created_ahead_until = created(&world.session).map(|created| created - activity::MAX_SKEW);
-        Self { before, phase, force, policy_trouble, workspace_gone, created_ahead_until, seen, deadlines, instance }
+        Self { before, phase, force, policy_trouble, workspace_gone, created_ahead_until, seen, outlook, instance }
     }
 
     /// How long the session may wait for a slot; one whose rules are not known waits by the built-in ones.
@@ -413,7 +418,7 @@ fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
         && let Next::Go(phase) = phase::next(view.phase, Event::InstanceUsable)
     {
         let (status, notes) = status::became_usable(world, view, phase, now);
-        let wake = status::next_look(view, &status, now);
+        let wake = status::next_look(world, view, &status, now);
         let mut steps = publish(view, status);
         steps.extend(mark(&world.session, true));
         steps.extend(restamp(world));
@@ -464,7 +469,7 @@ fn is_usable(world: &World, view: &View) -> bool {
 
 fn usable(world: &World, view: &View, now: Instant) -> Plan<Step> {
     let (status, notes) = status::usable(world, view, now);
-    let wake = status::next_look(view, &status, now);
+    let wake = status::next_look(world, view, &status, now);
     let mut steps = publish(view, status);
     steps.extend(mark(&world.session, true));
     steps.extend(restamp(world));

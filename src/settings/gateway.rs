@@ -53,6 +53,10 @@ pub struct GatewayFlags {
     #[arg(long, env = "BERTH_GATEWAY_ADDRESS", value_name = "ADDRESS")]
     pub address: Option<SocketAddr>,
 
+    /// The uid of the pod that this runs in: the Lease that it leaves when it dies goes with it.
+    #[arg(long, env = "BERTH_POD_UID", value_name = "UID")]
+    pub pod_uid: Option<String>,
+
     /// Where history and audit are kept: sqlite:/path/to/berth.db, or postgres://user:password@host/database.
     #[arg(long, env = "BERTH_STORE", value_name = "URL", hide_env_values = true)]
     pub store: Option<String>,
@@ -75,6 +79,8 @@ pub struct GatewaySettings {
     pub origins: Vec<String>,
     /// What a caller may take at most.
     pub limits: Limits,
+    /// The uid of the pod that this runs in, if it does.
+    pub pod_uid: Option<String>,
     /// Where history and audit are kept.
     pub store: Option<String>,
 }
@@ -198,6 +204,7 @@ impl GatewayFlags {
             trusted_hops: networks("gateway.trustedHops", gateway.trusted_hops.clone())?,
             origins: gateway.origins()?,
             limits: gateway.limits.settle()?,
+            pod_uid: self.pod_uid.filter(|uid| !uid.is_empty()),
             store: self.store.filter(|url| !url.is_empty()).or_else(|| file.store.url.clone()),
             role: self.common.settle(&file)?,
         })

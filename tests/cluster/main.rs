@@ -22,6 +22,7 @@ mod limits;
 mod managers;
 mod namespaces;
 mod network;
+mod observed;
 mod policies;
 mod queue;
 mod refusals;

@@ -16,6 +16,7 @@ use super::extract::{Asked, Body, Named};
 use super::sessions::EndedAll;
 use crate::api::SessionPolicy;
 use crate::api::duration;
+use crate::api::policy::ActivitySource;
 use crate::gateway::Gateway;
 use crate::gateway::act::End;
 use crate::gateway::asker::Asker;
@@ -193,6 +194,9 @@ pub struct PolicyView {
     pub user_max: String,
     /// Whether a keepalive counts as activity.
     pub allow_keep_alive: bool,
+    /// Whose word makes silence idleness: `status` or `gateway`.
+    #[schema(value_type = String)]
+    pub activity_source: ActivitySource,
     /// The longest life of a session.
     pub max_duration: String,
     /// How long before that the warning comes.
@@ -221,6 +225,7 @@ impl PolicyView {
             disconnect_after: duration::write(rules.disconnect_after),
             user_max: duration::write(rules.user_max),
             allow_keep_alive: rules.allow_keep_alive,
+            activity_source: rules.activity_source,
             max_duration: duration::write(rules.max_duration),
             warn_before: duration::write(rules.warn_before),
             start_timeout: duration::write(rules.start_timeout),

@@ -14,9 +14,11 @@ use super::MOST;
 use super::worlds::{self, instant, start, word};
 use crate::api::condition::{self, Type};
 use crate::api::fuzzing::{is_written_alike, settles};
+use crate::api::policy::ActivitySource;
 use crate::api::session::Phase;
 use crate::api::time::Instant;
 use crate::api::{Reason, SESSION_FINALIZER, SessionStatus, VELERO_EXCLUDE_LABEL};
+use crate::plan::activity::Observer;
 use crate::plan::child::Child;
 use crate::plan::session::{Attempt, Step, World, decide, promises_slot};
 use crate::plan::{Plan, phase, shorten, template};
@@ -248,6 +250,17 @@ fn keeps_to(world: &World, plan: &Plan<Step>, now: Instant) {
     assert_eq!(promises_slot(world, plan), !slot(&before) && slot(&status), "a slot is promised once");
 }
 
+/// Whether the rules in force ask a gateway for the activity.
+fn asks_gateway(status: &SessionStatus) -> bool {
+    status.policy.as_ref().is_some_and(|rules| rules.activity_source == Some(ActivitySource::Gateway))
+}
+
+/// From when on and until when somebody has watched.
+fn observed(status: &SessionStatus) -> Option<(Instant, Instant)> {
+    let activity = status.activity.as_ref()?;
+    activity.observed_since.zip(activity.observed_until)
+}
+
 /// What a written status keeps to.
 fn published(world: &World, before: &SessionStatus, next: &SessionStatus, now: Instant) {
     assert!(before.ended_at.is_none(), "written after the end");
@@ -260,12 +273,18 @@ fn published(world: &World, before: &SessionStatus, next: &SessionStatus, now: I
         (&before.activity, &before.client, &before.end_request)
     );
     assert!(before.started_at.is_none() || next.started_at == before.started_at);
+    let by_gateway = asks_gateway(next);
+    if by_gateway && next.phase == Some(Phase::Idle) {
+        let known = world.observer != Observer::Gone && observed(before).is_some();
+        assert!(known, "idle, and nobody knows");
+    }
     let phase = next.phase.unwrap_or(Phase::Pending);
     assert_eq!(phase::is_ended(phase), next.ended_at.is_some(), "{phase:?} until {:?}", next.ended_at);
     if next.ended_at.is_none() {
         assert!(next.reason.is_none() && next.duration.is_none(), "{next:?}");
         assert!(
-            next.disconnect_at.is_none_or(|at| at > now || next.ready_at.is_none()),
+            // What a gateway has seen may come a little after the deadline that needs it.
+            next.disconnect_at.is_none_or(|at| at > now || next.ready_at.is_none() || by_gateway),
             "{:?} at {now}",
             next.disconnect_at
         );
@@ -284,6 +303,10 @@ fn published(world: &World, before: &SessionStatus, next: &SessionStatus, now: I
         Some(Reason::IdleTimeout) => {
             let used = before.activity.as_ref().and_then(|activity| activity.last_at);
             assert!(used.is_none_or(|used| used < now || used - now > TimeDelta::seconds(5)), "idle while in use");
+            if asks_gateway(before) && asks_gateway(next) {
+                let (since, until) = observed(before).unwrap_or((now, now));
+                assert!(world.observer == Observer::Live && since < until, "ended for idleness, and nobody knows");
+            }
         }
         _ => {}
     }

@@ -9,8 +9,10 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::api::policy::{ActivityRules, ActivitySource};
 use crate::api::time::Instant;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SESSION_FINALIZER, SESSION_UID_LABEL, Session, Workspace};
+use crate::plan::activity::Observer;
 use crate::plan::admission::Rival;
 use crate::plan::child::Child;
 use crate::plan::contract::Credential;
@@ -22,11 +24,12 @@ const DURATIONS: [&str; 10] = ["10s", "1s", "2s", "1m", "90s", "10m", "1h", "8h"
 const PHASES: [&str; 7] = ["Pending", "Starting", "Active", "Idle", "Disconnected", "Terminated", "Failed"];
 const REASONS: [&str; 6] =
     ["UserDisconnected", "IdleTimeout", "MaxDuration", "InstanceLost", "WorkspaceDeleted", "SessionDeleted"];
-const CONDITIONS: [&str; 10] = [
+const CONDITIONS: [&str; 11] = [
     "Admitted",
     "Ready",
     "Reconciling",
     "Stalled",
+    "ActivityKnown",
     "EndingSoon",
     "LongRunning",
     "PolicyMissing",
@@ -83,7 +86,7 @@ pub fn read<K: DeserializeOwned>(value: Value) -> Result<K> {
 /// # Errors
 /// Never.
 pub fn world(bytes: &mut Unstructured<'_>, now: Instant) -> Result<World> {
-    Ok(World {
+    let mut world = World {
         session: Arc::new(session(bytes, now)?),
         workspace: if bytes.ratio(7u8, 8u8)? { Some(Arc::new(workspace(bytes)?)) } else { None },
         workspace_unread: bytes.ratio(1u8, 16u8)?.then(|| "no such type".to_owned()),
@@ -105,12 +108,42 @@ pub fn world(bytes: &mut Unstructured<'_>, now: Instant) -> Result<World> {
         own: Vec::new(),
         // What the gateway prunes is its own affair.
         pruned_by: Pruner::Operator,
+        observer: Observer::Unheard,
         draining: match bytes.int_in_range(0u8..=15)? {
             0 => Draining::Yes("it was cordoned".to_owned()),
             1 => Draining::Unknown,
             _ => Draining::No,
         },
-    })
+    };
+    watched(&mut world, bytes, now)?;
+    Ok(world)
+}
+
+/// A gateway is asked for the activity, and has said something or not. It comes last, so that inputs that end before mean what
+/// they always did.
+fn watched(world: &mut World, bytes: &mut Unstructured<'_>, now: Instant) -> Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    world.observer = bytes.choose(&[Observer::Live, Observer::Live, Observer::Gone, Observer::Unheard]).copied()?;
+    if let PolicySource::Found(_, spec) = &mut world.policy
+        && bytes.ratio(2u8, 3u8)?
+    {
+        spec.activity = Some(ActivityRules { source: Some(ActivitySource::Gateway) });
+    }
+    let Some(status) = &mut Arc::make_mut(&mut world.session).status else { return Ok(()) };
+    if let Some(rules) = &mut status.policy
+        && bytes.ratio(2u8, 3u8)?
+    {
+        rules.activity_source = Some(ActivitySource::Gateway);
+    }
+    if bytes.ratio(3u8, 4u8)? {
+        let said = status.activity.get_or_insert_default();
+        said.observer = Some(read(json!("berth-gateway-0"))?);
+        said.observed_since = if bytes.ratio(7u8, 8u8)? { Some(instant(bytes, now)?) } else { None };
+        said.observed_until = if bytes.ratio(7u8, 8u8)? { Some(instant(bytes, now)?) } else { None };
+    }
+    Ok(())
 }
 
 /// How an object of a Workspace stands; mostly it does as it should.

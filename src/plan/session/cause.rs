@@ -69,7 +69,7 @@ fn ending_in_start(world: &World, view: &View, now: Instant) -> Option<(Event, S
 
 /// The nearest deadline, if it has come.
 fn due(world: &World, view: &View, now: Instant) -> Option<(Event, String)> {
-    let deadline = view.deadlines.first().filter(|deadline| deadline.at <= now)?;
+    let deadline = view.outlook.due(now)?;
     let rules = &view.force.as_ref()?.rules;
     Some(match deadline.reason {
         Reason::IdleTimeout => {

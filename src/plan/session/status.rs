@@ -3,14 +3,15 @@
 
 use kube::ResourceExt;
 
+use super::outlook::Outlook;
 use super::{Attempt, Draining, View, World, created};
 use crate::api::condition::{self, Claim, Status, Type, merge};
 use crate::api::session::{Phase, WorkspaceSummary};
 use crate::api::time::{Instant, display, floor_second};
 use crate::api::{Session, SessionStatus, WORKSPACE_UID_LABEL, Workspace};
-use crate::plan::activity;
+use crate::plan::activity::{self, Knowledge};
 use crate::plan::admission::Blocker;
-use crate::plan::deadline::{self, Deadline};
+use crate::plan::deadline::Deadline;
 use crate::plan::instance::{self, Health, Trouble};
 use crate::plan::phase::{self, Event, Next};
 use crate::plan::policy::InForce;
@@ -131,11 +132,7 @@ pub(super) fn became_usable(world: &World, view: &View, phase: Phase, now: Insta
         workspace_gone: view.workspace_gone,
         created_ahead_until: view.created_ahead_until,
         seen: crate::plan::activity::Seen { last: Some(ready), ..view.seen },
-        deadlines: view
-            .force
-            .as_ref()
-            .map(|force| deadline::deadlines(force, ready, ready, view.workspace_gone))
-            .unwrap_or_default(),
+        outlook: outlook(world, view, &view.before, (ready, ready), now).unwrap_or_else(Outlook::none),
         instance: view.instance.clone(),
     };
     let (status, mut notes) = usable(world, &after, now);
@@ -153,14 +150,20 @@ pub(super) fn became_usable(world: &World, view: &View, phase: Phase, now: Insta
 
 /// Active or Idle: the phase follows from the last activity, the conditions from the clock.
 pub(super) fn usable(world: &World, view: &View, now: Instant) -> (SessionStatus, Vec<Note>) {
-    let idle_at = idle_at(view);
-    let event = if idle_at.is_some_and(|at| at <= now) { Event::NoInput } else { Event::InputSeen };
+    let idle_at = view.outlook.idle_at.filter(|at| *at <= now);
+    let event = match (idle_at, view.outlook.knowledge) {
+        (_, Knowledge::Lost(_)) => Event::ActivityUnknown,
+        // What was told holds.
+        (Some(_), Knowledge::Unheard) if view.phase == Phase::Idle => Event::NoInput,
+        (Some(at), known) if known.covers(at) => Event::NoInput,
+        _ => Event::InputSeen,
+    };
     let phase = match phase::next(view.phase, event) {
         Next::Go(phase) => phase,
         Next::Stay | Next::End(..) => view.phase,
     };
-    let nearest = view.deadlines.first();
-    let warned = view.deadlines.iter().find(|deadline| deadline.warn_from <= now);
+    let nearest = view.outlook.deadlines.first();
+    let warned = view.outlook.warned(now);
     let idle_since = view.seen.last.map(floor_second).filter(|_| phase == Phase::Idle);
     let claims = usable_claims(world, view, warned, now);
     let message = warned.map(Deadline::warning).or_else(|| {
@@ -190,14 +193,18 @@ pub(super) fn usable(world: &World, view: &View, now: Instant) -> (SessionStatus
 }
 
 /// The earliest instant at which time alone changes the status of a usable session.
-pub(super) fn next_look(view: &View, status: &SessionStatus, now: Instant) -> Option<Instant> {
+pub(super) fn next_look(world: &World, view: &View, status: &SessionStatus, now: Instant) -> Option<Instant> {
     let ready = status.ready_at?;
     let rules = &view.force.as_ref()?.rules;
     let last = view.seen.last.unwrap_or(ready);
-    let deadlines = deadline::deadlines(view.force.as_ref()?, ready, last, view.workspace_gone);
-    let warnings = deadlines.iter().flat_map(|deadline| [deadline.warn_from, deadline.at]);
+    let outlook = outlook(world, view, status, (ready, last), now)?;
+    // An observation may come a little late; then it is missing.
+    let late = matches!(outlook.knowledge, Knowledge::Until(_)).then(|| activity::late(rules));
+    let with_late = |at: Instant| [Some(at), late.map(|late| at + late)].into_iter().flatten();
+    let warnings = outlook.deadlines.iter().flat_map(|it| with_late(it.warn_from).chain(with_late(it.at)));
     let marks = [
         Some(last + rules.idle_after),
+        late.map(|late| last + rules.idle_after + late),
         Some(ready + rules.alert_after),
         view.seen.skewed_until,
         view.created_ahead_until,
@@ -205,13 +212,39 @@ pub(super) fn next_look(view: &View, status: &SessionStatus, now: Instant) -> Op
     warnings.chain(marks.into_iter().flatten()).filter(|at| *at > now).min()
 }
 
-fn idle_at(view: &View) -> Option<Instant> {
-    Some(view.seen.last? + view.force.as_ref()?.rules.idle_after)
+/// What time brings to the session once it has this status.
+fn outlook(
+    world: &World,
+    view: &View,
+    status: &SessionStatus,
+    used: (Instant, Instant),
+    now: Instant,
+) -> Option<Outlook> {
+    Some(Outlook::of(status, world.observer, view.force.as_ref()?, used, view.workspace_gone, now))
+}
+
+/// Whether anybody knows of the session's activity, where its policy asks.
+fn activity_known(view: &View) -> Option<Claim> {
+    match view.outlook.knowledge {
+        Knowledge::Trusted => None,
+        Knowledge::Until(_) => {
+            Some(Claim::holds(Type::ActivityKnown, "Observed", "a gateway watches the session and says what it saw"))
+        }
+        Knowledge::Lost(gap) => Some(Claim::new(Type::ActivityKnown, Status::False, gap.reason(), gap.message())),
+        Knowledge::Unheard => Some(match condition::find(&view.before.conditions, Type::ActivityKnown) {
+            Some(told) => Claim::new(Type::ActivityKnown, told.status, &told.reason, &told.message),
+            None => {
+                let message = "whether the gateway that watched lives is not known yet";
+                Claim::new(Type::ActivityKnown, Status::Unknown, "ObserverUnheard", message)
+            }
+        }),
+    }
 }
 
 fn usable_claims(world: &World, view: &View, warned: Option<&Deadline>, now: Instant) -> Vec<Claim> {
     let mut claims = vec![Claim::holds(Type::Admitted, "SlotGranted", "a slot was given")];
     claims.extend(readiness(view));
+    claims.extend(activity_known(view));
     if let Some(deadline) = warned {
         claims.push(Claim::holds(Type::EndingSoon, deadline.reason.as_str(), deadline.warning()));
     }

@@ -7,3 +7,4 @@ mod life;
 mod limits;
 mod properties;
 mod staying;
+mod watched;

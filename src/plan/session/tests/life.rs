@@ -79,6 +79,7 @@ impl Life {
                 fence: Fence::Stands,
                 secret: None,
                 draining: Draining::No,
+                observer: Observer::Unheard,
                 own: Vec::new(),
                 pruned_by: Pruner::Operator,
             },

@@ -10,6 +10,7 @@ pub mod ends;
 pub mod filter;
 mod head;
 mod lease;
+mod life;
 pub mod metrics;
 pub mod past;
 pub mod problem;
@@ -108,7 +109,7 @@ impl Gateway {
     /// When an address cannot be listened on.
     pub async fn run(self: Arc<Self>) -> anyhow::Result<()> {
         let gateway = self;
-        let (ends, seen) = ends::channel();
+        let (ends, seen) = ends::channel(gateway.clock.clone());
         let (recorded, to_prune) = futures::channel::mpsc::unbounded();
         let namespaces = gateway.settings.role.watch_namespaces.clone();
         let watching = gateway.board.clone().run(gateway.client.clone(), namespaces, ends);
@@ -121,7 +122,7 @@ impl Gateway {
         let served = tokio::select! {
             served = serve::serve(Arc::clone(&gateway), routes::all(Arc::clone(&gateway))) => served,
             _ = &mut watching => Err(anyhow::anyhow!("the watches ended unasked")),
-            _ = &mut recording => Err(anyhow::anyhow!("the recording of ends ended unasked")),
+            _ = &mut recording => Err(anyhow::anyhow!("the recording of what happens to sessions ended unasked")),
             _ = &mut pruning => Err(anyhow::anyhow!("the pruning ended unasked")),
             _ = &mut living => Err(anyhow::anyhow!("the keeping of the Lease ended unasked")),
             _ = &mut publishing => Err(anyhow::anyhow!("the publishing of the audit's head ended unasked")),

@@ -123,14 +123,18 @@ async fn trial(seed: u64, dice: &Dice, log: bool) -> Verdict {
 }
 
 /// Holds the calm against its properties. What is not as it should be may be about to be: a deadline may just have come.
-/// So it is looked at again a little later, and counts only if it is not well then either.
+/// So it is looked at again a little later, and once more by another rhythm than that of deadlines, which are round; it counts
+/// only if it is never well.
 async fn settled(server: &ApiServer, broken: &mut Broken) {
-    let mut first = Broken::default();
-    properties::settled(&History::of(server), &mut first);
-    if !first.into_sentences().is_empty() {
-        sleep(Duration::from_secs(10)).await;
-        properties::settled(&History::of(server), broken);
+    for pause in [Duration::from_secs(10), Duration::from_millis(13_700)] {
+        let mut seen = Broken::default();
+        properties::settled(&History::of(server), &mut seen);
+        if seen.into_sentences().is_empty() {
+            return;
+        }
+        sleep(pause).await;
     }
+    properties::settled(&History::of(server), broken);
 }
 
 /// The cluster around the operators.

@@ -1,66 +1,82 @@
-//! The ends of sessions, as the watch tells of them: each is kept in the history and recorded in the audit, once, and the
-//! Session is told so. Owns when that is tried again; while the store is away they wait, and after a restart the watch brings
-//! again what was not acknowledged.
+//! The lives of sessions, as the watch tells of them: what is news is recorded in the audit, once, and who has ended is kept in the
+//! history. Owns when that is tried again; while the store is away it waits, and after a restart the watch brings again what was
+//! not acknowledged.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use kube::ResourceExt;
-use serde_json::json;
 
 use super::Gateway;
+use super::life::{self, Told};
 use super::view::started;
-use crate::api::time::from_wire;
-use crate::api::{Reason, Session};
+use crate::api::Session;
+use crate::clock::Clock;
 use crate::store::StoreError;
-use crate::store::audit::{Draft, Outcome};
+use crate::store::audit::Draft;
 use crate::store::history::EndedSession;
 
 /// How long until what the store did not take is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How many ends are kept at once.
+/// How much is recorded at once.
 const BATCH: usize = 64;
 
-/// Hands ended sessions in; one that is known to be recorded is left out.
-pub fn channel() -> (impl Fn(&Session, bool) + Clone, UnboundedReceiver<Session>) {
-    let (sender, receiver): (UnboundedSender<Session>, _) = mpsc::unbounded();
-    let known: Arc<Mutex<HashSet<String>>> = Arc::default();
+/// What is to be recorded of a session, and the session itself once nothing more will come of it.
+pub struct News {
+    drafts: Vec<Draft>,
+    over: Option<Session>,
+}
+
+/// Hands in what is news of sessions; what this process has handed in already is left out.
+pub fn channel(clock: Clock) -> (impl Fn(&Session, bool) + Clone, UnboundedReceiver<News>) {
+    let (sender, receiver): (UnboundedSender<News>, _) = mpsc::unbounded();
+    let known: Arc<Mutex<HashMap<String, Told>>> = Arc::default();
     let hand_in = move |session: &Session, gone: bool| {
-        let ended = session.status.as_ref().is_some_and(|status| status.ended_at.is_some());
         let uid = session.uid().unwrap_or_default();
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that went without its end having been seen is recorded as it stood last.
-        let is_news = if gone { !known.remove(&uid) } else { ended && known.insert(uid) };
-        if is_news {
-            let _ = sender.unbounded_send(session.clone());
+        let told = known.entry(uid.clone()).or_default();
+        let was_over = told.is_ended();
+        let mut drafts = life::news(told, session, clock.now());
+        let mut is_over = told.is_ended();
+        if gone {
+            known.remove(&uid);
+            // One that went without its end having been seen is recorded as it stood last.
+            if !is_over {
+                drafts.extend(life::vanished(session));
+                is_over = true;
+            }
+        }
+        let over = (is_over && !was_over).then(|| session.clone());
+        if over.is_some() || !drafts.is_empty() {
+            let _ = sender.unbounded_send(News { drafts, over });
         }
     };
     (hand_in, receiver)
 }
 
 /// Records what is handed in until all ways in are closed.
-pub async fn run(gateway: Arc<Gateway>, seen: UnboundedReceiver<Session>, recorded: UnboundedSender<Session>) {
+pub async fn run(gateway: Arc<Gateway>, seen: UnboundedReceiver<News>, recorded: UnboundedSender<Session>) {
     let mut batches = seen.ready_chunks(BATCH);
     while let Some(batch) = batches.next().await {
         gateway.metrics.ends_waiting.inc_by(i64::try_from(batch.len()).unwrap_or_default());
         while let Err(error) = record(&gateway, &batch).await {
             gateway.metrics.store_failures.inc();
-            tracing::error!(%error, ends = batch.len(), "ends of sessions could not be recorded yet");
+            tracing::error!(%error, waiting = batch.len(), "what happened to sessions could not be recorded yet");
             tokio::time::sleep(AGAIN).await;
         }
         gateway.metrics.ends_waiting.dec_by(i64::try_from(batch.len()).unwrap_or_default());
         gateway.grown.notify_one();
-        for session in batch {
+        for session in batch.into_iter().filter_map(|news| news.over) {
             let _ = recorded.unbounded_send(session);
         }
     }
 }
 
-async fn record(gateway: &Gateway, ended: &[Session]) -> Result<(), StoreError> {
-    let kept: Vec<EndedSession> = ended.iter().filter_map(entry).collect();
+async fn record(gateway: &Gateway, news: &[News]) -> Result<(), StoreError> {
+    let kept: Vec<EndedSession> = news.iter().filter_map(|news| entry(news.over.as_ref()?)).collect();
     match gateway.store.keep(&kept).await {
         // One that can never be kept must not keep the others from it.
         Err(StoreError::Invalid(_)) => {
@@ -75,11 +91,12 @@ async fn record(gateway: &Gateway, ended: &[Session]) -> Result<(), StoreError> 
         }
         outcome => outcome?,
     }
-    let appended = ended.iter().filter_map(draft).map(|draft| gateway.store.append(draft));
+    let drafts = news.iter().flat_map(|news| &news.drafts);
+    let appended = drafts.map(|draft| gateway.store.append(draft.clone()));
     for outcome in futures::future::join_all(appended).await {
         match outcome {
             // One that can never be recorded must not keep the others from it.
-            Err(StoreError::Invalid(why)) => tracing::error!(why, "an end cannot be recorded"),
+            Err(StoreError::Invalid(why)) => tracing::error!(why, "a part of a session's life cannot be recorded"),
             outcome => {
                 outcome?;
             }
@@ -105,39 +122,5 @@ fn entry(session: &Session) -> Option<EndedSession> {
         started_at: started(session),
         ended_at: status.ended_at?,
         object: serde_json::to_value(&object).ok()?,
-    })
-}
-
-/// The record of the end: once for this session, whoever sees it how often.
-fn draft(session: &Session) -> Option<Draft> {
-    let status = session.status.as_ref()?;
-    let uid = session.uid()?;
-    let asked = status.end_request.as_ref().and_then(|request| request.actor.as_ref());
-    let by_user = status.reason == Some(Reason::UserDisconnected);
-    // Somebody may have asked for an end that another cause forestalled.
-    let same = status.end_request.as_ref().is_some_and(|request| Some(request.reason) == status.reason);
-    let asked = asked.filter(|_| same);
-    let actor = match asked {
-        Some(actor) => actor.to_string(),
-        None if by_user => session.spec.user.id.to_string(),
-        None => "berth-operator".to_owned(),
-    };
-    Some(Draft {
-        at: status.ended_at.or_else(|| session.metadata.deletion_timestamp.as_ref().map(from_wire))?,
-        organization: session.namespace()?,
-        actor,
-        action: if status.ended_at.is_some() { "session_ended" } else { "session_vanished" }.to_owned(),
-        target_kind: "Session".to_owned(),
-        target_name: session.name_any(),
-        target_uid: Some(uid.clone()),
-        outcome: Outcome::Success,
-        reason: status.reason.map(|reason| reason.as_str().to_owned()),
-        address: None,
-        address_source: None,
-        once: Some(format!("{uid}/ended")),
-        details: json!({
-            "phase": status.phase, "message": status.message, "user": session.spec.user.id,
-            "workspace": session.spec.workspace_ref.name, "duration": status.duration,
-        }),
     })
 }

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::harness::api::{Person, call};
-use crate::harness::{Scene, status};
+use crate::harness::{Scene, at, now, status};
 
 /// The fields that existing clients read of a session.
 const CONTRACT: [&str; 12] = [
@@ -255,6 +255,7 @@ async fn each_change_is_recorded_once_with_who_and_from_where_and_the_chain_is_s
     let manager = Person::new(&scene, "manager", &["admin"]).await;
     ana.sees(&scene, "box").await;
     let id = ana.launch("box").await;
+    scene.phase(ana.session(&id).await["name"].as_str().unwrap(), Phase::Active).await;
     for _ in 0..2 {
         ana.post(&format!("/api/sessions/{id}/disconnect"), json!({})).await;
     }
@@ -267,10 +268,16 @@ async fn each_change_is_recorded_once_with_who_and_from_where_and_the_chain_is_s
         })
         .await;
     let mut actions: Vec<&str> = records.iter().map(|record| record["action"].as_str().unwrap()).collect();
-    actions.reverse();
-    assert_eq!(actions, ["launch_workspace", "disconnect_session", "session_ended"], "{records:?}");
+    actions.sort_unstable();
+    let expected = ["disconnect_session", "launch_workspace", "session_active", "session_created", "session_ended"];
+    assert_eq!(actions, expected, "each once: {records:?}");
     for record in &records {
-        assert_eq!((&record["actor"], &record["outcome"]), (&json!(ana.username), &json!("Success")), "{record}");
+        let actor = match record["action"].as_str() {
+            Some("session_created") => "unknown",
+            Some("session_active") => "berth-operator",
+            _ => ana.username.as_str(),
+        };
+        assert_eq!((&record["actor"], &record["outcome"]), (&json!(actor), &json!("Success")), "{record}");
     }
     let call = records.iter().find(|record| record["action"] == "disconnect_session").unwrap();
     assert_eq!((&call["target_uid"], &call["address_source"]), (&json!(id), &json!("connection")), "{call}");
@@ -283,6 +290,37 @@ async fn each_change_is_recorded_once_with_who_and_from_where_and_the_chain_is_s
         .unwrap();
     let said = String::from_utf8_lossy(&verified.stdout).into_owned();
     assert!(verified.status.success() && said.starts_with("sound: "), "{said} {verified:?}");
+}
+
+#[tokio::test]
+async fn what_becomes_of_a_session_that_was_launched_by_kubectl_is_recorded_too() {
+    let scene = Scene::new("recorded").await;
+    scene.policy("short", json!({ "idle": { "after": "2s", "warnAfter": "4s", "disconnectAfter": "12s" } })).await;
+    scene.workspace("box", json!({ "policyRef": { "name": "short" } })).await;
+    let manager = Person::new(&scene, "manager", &["admin"]).await;
+    scene.session("mine", "box", json!({})).await;
+    scene.phase("mine", Phase::Idle).await;
+    scene.patch::<Session>("mine", json!({ "spec": { "keepAliveAt": at(now()) } })).await;
+    scene.ended("mine", Phase::Disconnected, Reason::IdleTimeout).await;
+    let path = format!("/api/organizations/{}/audit", scene.namespace);
+    let records = scene
+        .eventually("the end is recorded", || async {
+            let records = manager.get(&path).await.body.as_array()?.clone();
+            records.iter().any(|record| record["action"] == "session_ended").then_some(records)
+        })
+        .await;
+    let actions: Vec<&str> = records.iter().rev().map(|record| record["action"].as_str().unwrap()).collect();
+    let expected = [
+        "session_created",
+        "session_active",
+        "session_idle",
+        "session_resumed",
+        "session_idle",
+        "session_warned",
+        "session_ended",
+    ];
+    assert_eq!(actions, expected, "{records:?}");
+    assert_eq!(records[0]["reason"], "IdleTimeout");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::harness::api::Person;
-use crate::harness::{Scene, status};
+use crate::harness::{Scene, now, status};
 
 /// Somebody who watches, by a Lease that is renewed while this lives.
 struct Observer {
@@ -31,7 +31,7 @@ impl Observer {
     async fn begin(scene: &Scene, name: &str) -> Self {
         let leases: Api<Lease> = Api::namespaced(scene.client.clone(), "berth-system");
         let name = format!("observer.{}.{name}", scene.namespace);
-        let spec = json!({ "holderIdentity": name, "leaseDurationSeconds": 4, "renewTime": to_wire_micro(Utc::now()) });
+        let spec = json!({ "holderIdentity": name, "leaseDurationSeconds": 4, "renewTime": to_wire_micro(now()) });
         let lease = json!({ "metadata": { "name": name, "labels": { OBSERVER_LABEL: "test" } }, "spec": spec });
         leases.create(&PostParams::default(), &serde_json::from_value(lease).unwrap()).await.unwrap();
         let alive = Arc::new(AtomicBool::new(true));
@@ -39,16 +39,16 @@ impl Observer {
         tokio::spawn(async move {
             while lives.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                let spec = json!({ "spec": { "renewTime": to_wire_micro(Utc::now()) } });
+                let spec = json!({ "spec": { "renewTime": to_wire_micro(now()) } });
                 let _ = renewing.patch(&of, &PatchParams::default(), &Patch::Merge(spec)).await;
             }
         });
-        Self { name, leases, since: Utc::now(), alive }
+        Self { name, leases, since: now(), alive }
     }
 
     /// Says that nothing happened since it began to watch, up to now.
     async fn saw_nothing(&self, scene: &Scene, session: &str) {
-        let seen = json!({ "observedSince": self.since, "observedUntil": Utc::now(), "observer": self.name });
+        let seen = json!({ "observedSince": self.since, "observedUntil": now(), "observer": self.name });
         scene.observe(session, json!({ "activity": seen })).await.unwrap();
     }
 
@@ -73,7 +73,7 @@ impl Observer {
         self.alive.store(false, Ordering::Relaxed);
     }
 
-    async fn is_forgotten(self) {
+    async fn leaves(self) {
         self.dies();
         let _ = self.leases.delete(&self.name, &DeleteParams::default()).await;
     }
@@ -101,7 +101,7 @@ async fn a_session_is_idle_and_ended_for_it_only_while_somebody_lives_who_watche
     assert_eq!(gone.reason, "ObserverGone");
     let session = scene.phase("mine", Phase::Active).await;
     assert_eq!(status(&session).disconnect_reason, Some(Reason::MaxDuration), "unknown is not idle");
-    first.is_forgotten().await;
+    first.leaves().await;
 
     // It knows nothing of the time before it began: that counts as activity.
     let second = Observer::begin(&scene, "second").await;
@@ -122,7 +122,7 @@ async fn a_session_is_idle_and_ended_for_it_only_while_somebody_lives_who_watche
         .await;
     let ended = status(&scene.ended("mine", Phase::Disconnected, Reason::IdleTimeout).await);
     assert!(ended.ended_at.unwrap() - second.since >= chrono::TimeDelta::seconds(16), "nobody ends on what was missed");
-    second.is_forgotten().await;
+    second.leaves().await;
 }
 
 #[tokio::test]
@@ -147,12 +147,12 @@ async fn a_gateway_holds_a_lease_and_vouches_for_the_calls_that_it_sees() {
 
     let observer = Observer::begin(&scene, "proxy").await;
     observer.watches_until(&scene, &name, "it is idle", is_in(Phase::Idle)).await;
-    let before = Utc::now();
+    let before = now();
     let kept = ana.post(&format!("/api/sessions/{id}/keepalive"), json!({})).await;
     assert_eq!((kept.status, &kept.body["phase"]), (200, &json!("Active")), "{kept:?}");
     let session = scene.get::<berth::api::Session>(&name).await;
     assert_eq!(session.spec.keep_alive_at, None, "the gateway's own word");
     let vouched = status(&session).activity.unwrap();
     assert!(vouched.observer.unwrap().as_str() == gateway && vouched.last_at.unwrap() >= before);
-    observer.is_forgotten().await;
+    observer.leaves().await;
 }

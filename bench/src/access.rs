@@ -10,7 +10,7 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 
 /// The namespace of the benchmark's own account.
-const NAMESPACE: &str = "berth-bench";
+pub const NAMESPACE: &str = "berth-bench";
 /// The account, its role and its binding.
 const NAME: &str = "berth-bench";
 /// How long its token holds: longer than any run.
@@ -40,20 +40,45 @@ impl Access {
         apply(&accounts, NAME, &account).await?;
         apply(&Api::<ClusterRole>::all(admin.clone()), NAME, &role()).await?;
         apply(&Api::<ClusterRoleBinding>::all(admin.clone()), NAME, &binding()).await?;
-        let asked = TokenRequest {
-            spec: TokenRequestSpec {
-                audiences: Vec::new(),
-                expiration_seconds: Some(TOKEN_SECONDS),
-                ..TokenRequestSpec::default()
-            },
-            ..TokenRequest::default()
-        };
-        let given = accounts.create_token_request(NAME, &PostParams::default(), &asked).await?;
-        let token = given.status.context("a token request is answered by a token")?.token;
+        let token = token(&accounts, NAME, None).await?;
         let mut config = config;
         config.auth_info = kube::config::AuthInfo { token: Some(token.into()), ..Default::default() };
         Ok(Self { admin, load: connect(&config)? })
     }
+}
+
+/// Somebody with an account of this cluster.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// The Kubernetes username.
+    pub username: String,
+    /// Their token.
+    pub token: String,
+}
+
+impl Access {
+    /// An account in this namespace, with a token for the gateway or, without an audience, for the API server.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub async fn person(&self, namespace: &str, name: &str, audience: Option<&str>) -> Result<Person> {
+        let accounts = Api::<ServiceAccount>::namespaced(self.admin.clone(), namespace);
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
+        apply(&accounts, name, &account).await?;
+        let token = token(&accounts, name, audience).await?;
+        Ok(Person { username: format!("system:serviceaccount:{namespace}:{name}"), token })
+    }
+}
+
+async fn token(accounts: &Api<ServiceAccount>, name: &str, audience: Option<&str>) -> Result<String> {
+    let spec = TokenRequestSpec {
+        audiences: audience.map(str::to_owned).into_iter().collect(),
+        expiration_seconds: Some(TOKEN_SECONDS),
+        ..TokenRequestSpec::default()
+    };
+    let asked = TokenRequest { spec, ..TokenRequest::default() };
+    let given = accounts.create_token_request(name, &PostParams::default(), &asked).await?;
+    Ok(given.status.context("a token request is answered by a token")?.token)
 }
 
 /// As the operator connects, so that the way is the same on both sides of a ratio.

@@ -154,6 +154,19 @@ impl Ground {
         Ok(self.sessions.list(&kube::api::ListParams::default()).await?.items)
     }
 
+    /// Its namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Removes the namespace with all that is in it.
+    ///
+    /// # Errors
+    /// When it does not go.
+    pub async fn abandon(self) -> Result<()> {
+        clear(&self.access.admin, &self.namespace).await
+    }
+
     /// Says what must not be when every session has ended, and removes the namespace.
     ///
     /// # Errors

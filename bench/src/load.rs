@@ -138,9 +138,8 @@ impl Outcome {
 
     /// The latency that this share of the sessions did not exceed, in milliseconds; those left behind took for ever.
     pub fn quantile(&self, share: f64) -> f64 {
-        let mut all: Vec<f64> = self.samples.iter().map(|sample| sample.latency.unwrap_or(f64::INFINITY)).collect();
-        all.sort_by(f64::total_cmp);
-        quantile(&all, share)
+        let all: Vec<f64> = self.samples.iter().map(|sample| sample.latency.unwrap_or(f64::INFINITY)).collect();
+        quantile_of(&all, share)
     }
 
     /// For a program.
@@ -152,6 +151,13 @@ impl Outcome {
             .collect();
         json!({"samples": samples, "caughtUpSeconds": self.caught_up.as_secs_f64(), "failures": self.failures})
     }
+}
+
+/// The value that this share of `values` does not exceed.
+pub fn quantile_of(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    quantile(&sorted, share)
 }
 
 /// The value that this share of the sorted ones does not exceed.

@@ -7,6 +7,7 @@ mod access;
 mod figure;
 mod floor;
 mod follow;
+mod gateway;
 mod ground;
 mod ledger;
 mod load;
@@ -55,6 +56,9 @@ struct Cli {
     /// Draw pictures into this folder
     #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
     plots: PathBuf,
+    /// Serve the bytes of this file: the floor of a read, in a process of its own
+    #[arg(long, value_name = "FILE", hide = true)]
+    serve: Option<PathBuf>,
     /// Print the scenarios and stop
     #[arg(long)]
     list: bool,
@@ -76,6 +80,9 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
             println!("{:<10} {}", scenario.name, scenario.about);
         }
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(file) = &cli.serve {
+        gateway::serve(file).await?;
     }
     if let Some(unknown) = cli.only.iter().find(|name| scenario::ALL.iter().all(|known| known.name != *name)) {
         bail!("there is no scenario {unknown}; `--list` names them");

@@ -102,6 +102,17 @@ impl Observer {
         self.lock().iter().map(|(name, sight)| (name.clone(), *sight.borrow())).collect()
     }
 
+    /// Waits until this is so of the session of this name.
+    ///
+    /// # Errors
+    /// When that takes longer than `patience`.
+    pub async fn until_named(&self, name: &str, patience: Duration, is: impl Fn(&Sight) -> bool) -> Result<()> {
+        let mut seen = self.follow(name);
+        let waits = tokio::time::timeout(patience, seen.wait_for(|sight| is(sight))).await;
+        waits.with_context(|| format!("{name} is waited for in vain"))?.context("the watch has ended")?;
+        Ok(())
+    }
+
     /// Waits until this is so of at least `count` sessions.
     ///
     /// # Errors

@@ -27,6 +27,11 @@ pub async fn holder(client: &Client) -> Result<String> {
 }
 
 impl Process {
+    /// The process of this id.
+    pub fn by_id(pid: u32) -> Self {
+        Self { pid }
+    }
+
     /// The process of the operator of this identity.
     ///
     /// # Errors

@@ -1,11 +1,15 @@
 //! The scenarios: what is done, and which figures come of it. Owns their list, their sizes and their report.
 
 mod arrivals;
+mod audit;
 mod burst;
+mod calls;
 mod deadlines;
 mod held;
 mod ledger;
 mod ratchet;
+mod reads;
+mod streams;
 mod takeover;
 
 use std::path::PathBuf;
@@ -59,7 +63,7 @@ pub struct Scenario {
 }
 
 /// All of them, in the order in which they are run.
-pub const ALL: [Scenario; 8] = [
+pub const ALL: [Scenario; 12] = [
     Scenario {
         name: "ledger",
         about: "what one session's life writes, by verb and resource",
@@ -102,6 +106,30 @@ pub const ALL: [Scenario; 8] = [
         about: "5,000 live sessions in silence, then a restart",
         in_smoke: true,
         run: |bench| Box::pin(held::run(bench)),
+    },
+    Scenario {
+        name: "reads",
+        about: "the API: one's own 50 sessions among 10,000, 500 times a second",
+        in_smoke: true,
+        run: |bench| Box::pin(reads::run(bench)),
+    },
+    Scenario {
+        name: "calls",
+        about: "the API: launches, one after the other",
+        in_smoke: true,
+        run: |bench| Box::pin(calls::run(bench)),
+    },
+    Scenario {
+        name: "streams",
+        about: "the API: 2,000 clients that listen to events",
+        in_smoke: true,
+        run: |bench| Box::pin(streams::run(bench)),
+    },
+    Scenario {
+        name: "audit",
+        about: "the API: records on SQLite, each on the disk before its answer",
+        in_smoke: true,
+        run: |bench| Box::pin(audit::run(bench)),
     },
 ];
 

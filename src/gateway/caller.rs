@@ -54,6 +54,8 @@ type Slot = Arc<AsyncMutex<Option<Known>>>;
 struct Known {
     caller: Option<Arc<Caller>>,
     asked: Instant,
+    /// When it was asked last and nobody answered.
+    unanswered: Option<Instant>,
 }
 
 /// The callers that are known.
@@ -94,6 +96,14 @@ impl Callers {
         if let Some(known) = known.as_ref().filter(|known| known.asked.elapsed() < HOLDS) {
             return known.caller.clone().ok_or_else(Problem::unauthenticated);
         }
+        // Who has waited for nothing a moment ago does not wait again with each request.
+        let held = known.as_ref().filter(|known| {
+            let silent = known.unanswered.is_some_and(|at| at.elapsed() < HOLDS);
+            reads && silent && known.asked.elapsed() < HOLDS_ALONE
+        });
+        if let Some(caller) = held.and_then(|known| known.caller.clone()) {
+            return Ok(caller);
+        }
         let was_good =
             known.as_ref().is_some_and(|known| known.caller.is_some() && known.asked.elapsed() < HOLDS_ALONE);
         if !was_good {
@@ -101,10 +111,13 @@ impl Callers {
         }
         match self.ask(token, &hash).await {
             Ok(caller) => {
-                *known = Some(Known { caller: caller.clone(), asked: Instant::now() });
+                *known = Some(Known { caller: caller.clone(), asked: Instant::now(), unanswered: None });
                 caller.ok_or_else(Problem::unauthenticated)
             }
             Err(problem) => {
+                if let Some(known) = known.as_mut() {
+                    known.unanswered = Some(Instant::now());
+                }
                 let held = known.as_ref().filter(|known| reads && known.asked.elapsed() < HOLDS_ALONE);
                 held.and_then(|known| known.caller.clone()).ok_or(problem)
             }

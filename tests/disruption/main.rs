@@ -11,10 +11,14 @@ mod shared {
 #[path = "../it/collector.rs"]
 mod collector;
 mod drain;
+mod gateway;
 mod guard;
 mod node;
 mod operators;
 mod outage;
+#[path = "../it/postgres.rs"]
+#[allow(dead_code, reason = "made for the suite of the store, which uses all of it")]
+mod postgres;
 mod release;
 mod restart;
 mod rights;

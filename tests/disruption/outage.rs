@@ -37,15 +37,15 @@ impl Drop for OwnConfig {
 }
 
 /// A line to the API server, and a kubeconfig that leads over it.
-struct Line {
-    kubeconfig: OwnConfig,
+pub(crate) struct Line {
+    pub(crate) kubeconfig: OwnConfig,
     address: String,
     server: String,
     tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 impl Line {
-    async fn new(scene: &Scene) -> Self {
+    pub(crate) async fn new(scene: &Scene) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let mut server = String::new();
@@ -75,11 +75,11 @@ impl Line {
         self.tasks.lock().unwrap().push(accepting);
     }
 
-    fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.tasks.lock().unwrap().drain(..).for_each(|task| task.abort());
     }
 
-    async fn mend(&self, scene: &Scene) {
+    pub(crate) async fn mend(&self, scene: &Scene) {
         let bound = || async { TcpListener::bind(&self.address).await.ok() };
         self.carry(scene.eventually("the line's port is free", bound).await);
     }

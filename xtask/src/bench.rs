@@ -28,7 +28,8 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     let mut run = compile::cargo(&cache).args(["run", "--quiet", "--locked", "--bin", "bench", "--"]);
     if !args.options.iter().any(asks) {
         let layout = prepare(&cache)?;
-        run = run.env("KUBECONFIG", layout.admin());
+        // The gateway that is measured is a process beside the benchmark, as the installed one is made.
+        run = run.env("KUBECONFIG", layout.admin()).env("BERTH_BINARY", compile::operator(&cache, "bench-build.log")?);
     }
     run.args(&args.options).code()
 }

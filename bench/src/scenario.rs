@@ -110,7 +110,7 @@ pub const ALL: [Scenario; 12] = [
     Scenario {
         name: "reads",
         about: "the API: one's own 50 sessions among 10,000, 500 times a second",
-        in_smoke: true,
+        in_smoke: false,
         run: |bench| Box::pin(reads::run(bench)),
     },
     Scenario {
@@ -128,7 +128,7 @@ pub const ALL: [Scenario; 12] = [
     Scenario {
         name: "audit",
         about: "the API: records on SQLite, each on the disk before its answer",
-        in_smoke: true,
+        in_smoke: false,
         run: |bench| Box::pin(audit::run(bench)),
     },
 ];

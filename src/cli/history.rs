@@ -5,8 +5,10 @@ use std::cmp::Reverse;
 use kube::ResourceExt;
 
 use super::exit::{Exit, Failure};
+use super::gateway::Gateway;
 use super::objects::{self, ENDED, Found, Wanted, full_name, no_such_session};
 use super::output::{self, Columns, Format, FormatFlags, clean, note, print};
+use super::remote::{self, Asked};
 use super::target::TargetFlags;
 use super::view;
 use crate::api::Session;
@@ -21,7 +23,8 @@ use crate::clock::Clock;
   kubectl berth history -A --user ana       one person's, in all namespaces
   kubectl berth history -o json | jq -r '.items[].status.reason' | sort | uniq -c
 
-A session is kept for as long as its policy's history.keepFor says.")]
+A session is kept for as long as its policy's history.keepFor says. With --gateway the gateway is asked, which keeps them
+longer: everybody's where you may see those, else your own.")]
 pub struct History {
     /// One session.
     #[arg(value_name = "SESSION", conflicts_with_all = ["all_namespaces", "selector", "workspace", "user"])]
@@ -48,6 +51,9 @@ impl History {
     /// # Errors
     /// When the API server does not give them, or the session named is not among them.
     pub async fn run(self, flags: &TargetFlags) -> Result<Exit, Failure> {
+        if let Some((gateway, namespace)) = flags.gateway().await? {
+            return self.of_gateway(&gateway, &namespace).await;
+        }
         let target = flags.connect().await?;
         if let Some(name) = &self.ended_session {
             let Some(found) = objects::find::<Session>(&target, name).await? else {
@@ -82,6 +88,35 @@ impl History {
             print(&columns.lines(&rows, !self.output.no_headers).join("\n"))?;
         }
         Ok(Exit::Done)
+    }
+
+    async fn of_gateway(&self, gateway: &Gateway, namespace: &str) -> Result<Exit, Failure> {
+        if self.selector.is_some() {
+            return Err(Failure::new(Exit::Usage, "the gateway knows no labels").next("leave out -l, or --gateway"));
+        }
+        let asked = Asked {
+            namespace: Some(namespace).filter(|_| !self.all_namespaces),
+            workspace: self.workspace.as_deref(),
+            user: self.user.as_deref(),
+            ended: true,
+        };
+        let (mut sessions, is_own) = asked.of(gateway).await?;
+        if let Some(name) = &self.ended_session {
+            sessions.retain(|session| session["name"] == name.as_str() || session["id"] == name.as_str());
+            let Some(session) = sessions.first() else {
+                return Err(Failure::new(Exit::NotFound, format!("no ended session {name} in namespace {namespace}")));
+            };
+            match output::document(session, self.output.format)? {
+                Some(document) => print(&document)?,
+                None if self.output.format == Format::Name => print(&full_name::<Session>(name))?,
+                None => print(&remote::story(session))?,
+            }
+            return Ok(Exit::Done);
+        }
+        if is_own && matches!(self.output.format, Format::Table | Format::Wide) {
+            note("your own sessions: those of others are not yours to see");
+        }
+        remote::show(&sessions, true, self.all_namespaces, self.output, Clock::system().now())
     }
 
     fn is_wanted(&self, session: &Session) -> bool {

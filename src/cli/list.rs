@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::exit::{Exit, Failure};
 use super::objects::{self, Found, Kind, LIVE, Wanted, full_name};
 use super::output::{self, Columns, Format, FormatFlags, note, print};
+use super::remote;
 use super::target::{Scope, Target, TargetFlags};
 use super::view;
 use super::wait::hopeless;
@@ -27,11 +28,15 @@ use crate::clock::Clock;
   kubectl berth list --workspaces           what can be launched
   kubectl berth list --all -l team=blue     ended sessions too, of one team
   kubectl berth list -w                     and each change as it happens
+  kubectl berth list --mine -A              your own, by the gateway that BERTH_GATEWAY names
   kubectl berth list -o name | xargs -r kubectl delete --wait=false")]
 pub struct List {
     /// Ended sessions too.
     #[arg(long, conflicts_with = "workspaces")]
     all: bool,
+    /// Your own, by the gateway: nobody needs the right to list for that.
+    #[arg(long, conflicts_with_all = ["workspaces", "all", "selector", "watch"])]
+    mine: bool,
     /// List the Workspaces instead.
     #[arg(long)]
     workspaces: bool,
@@ -82,6 +87,9 @@ impl List {
     /// # Errors
     /// When the API server does not give the objects.
     pub async fn run(self, flags: &TargetFlags) -> Result<Exit, Failure> {
+        if self.mine {
+            return self.own(flags).await;
+        }
         let target = flags.connect().await?;
         if self.workspaces {
             self.list::<Workspace>(&target, None, |_| true).await
@@ -90,6 +98,17 @@ impl List {
         } else {
             self.list(&target, Some(LIVE), view::is_live).await
         }
+    }
+
+    async fn own(&self, flags: &TargetFlags) -> Result<Exit, Failure> {
+        let Some((gateway, namespace)) = flags.gateway().await? else {
+            return Err(Failure::new(Exit::Usage, "your own sessions are told by the gateway, and none is named")
+                .next("add --gateway https://berth.example.org, or set BERTH_GATEWAY"));
+        };
+        let place = if self.all_namespaces { String::new() } else { format!("&organization={namespace}") };
+        let sessions = gateway.all(&format!("/api/sessions?history=false&limit=500{place}"), usize::MAX).await?;
+        let live: Vec<Value> = sessions.into_iter().filter(|session| session["ended_at"].is_null()).collect();
+        remote::show(&live, false, self.all_namespaces, self.output, Clock::system().now())
     }
 
     async fn list<K: Listed>(

@@ -10,6 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::exit::{Asked, Exit, Failure, chain};
+use super::gateway::Gateway;
 
 /// How long one request may take.
 const CALL: Duration = Duration::from_secs(30);
@@ -27,6 +28,9 @@ pub struct TargetFlags {
     /// The kubeconfig file; without it as kubectl finds it.
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Berth's gateway: `list --mine`, `history` and `audit` ask it, with the token of BERTH_TOKEN or of the kubeconfig.
+    #[arg(long, global = true, value_name = "URL", env = "BERTH_GATEWAY")]
+    pub gateway: Option<String>,
 }
 
 impl TargetFlags {
@@ -40,6 +44,17 @@ impl TargetFlags {
         let client = Client::try_from(config)
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot set up the connection: {}", chain(&error))))?;
         Ok(Target { client, namespace, flags: self.clone() })
+    }
+
+    /// The gateway that is named, and the namespace that is meant; nothing where none is named.
+    ///
+    /// # Errors
+    /// When it is no gateway's address, or there is nothing to ask it with.
+    pub async fn gateway(&self) -> Result<Option<(Gateway, String)>, Failure> {
+        let Some(url) = self.gateway.as_deref().filter(|url| !url.is_empty()) else { return Ok(None) };
+        let config = self.config().await?;
+        let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        Ok(Some((Gateway::new(url, &config)?, namespace)))
     }
 
     async fn config(&self) -> Result<Config, Failure> {

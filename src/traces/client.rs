@@ -8,11 +8,9 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, ResponseBodyTooLarge};
+
+use crate::http_client::Over;
 
 /// How long a collector may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -27,28 +25,14 @@ pub(super) struct Client {
     trouble: Arc<Mutex<Option<String>>>,
 }
 
-/// What a request goes over. Plain HTTP needs no certificates, which an image may do without.
-#[derive(Clone, Debug)]
-enum Over {
-    Http(legacy::Client<HttpConnector, Full<Bytes>>),
-    Https(legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
-}
-
 impl Client {
     /// A client of the collector at `endpoint`.
     ///
     /// # Errors
     /// When that is to be reached by TLS and there are no certificates to trust.
     pub(super) fn new(endpoint: &Uri) -> anyhow::Result<Self> {
-        let builder = legacy::Client::builder(TokioExecutor::new());
-        let over = if endpoint.scheme() == Some(&http::uri::Scheme::HTTPS) {
-            let connector = HttpsConnectorBuilder::new()
-                .try_with_platform_verifier()
-                .context("traces cannot be sent over https: mount the collector's CA and name it in SSL_CERT_FILE")?;
-            Over::Https(builder.build(connector.https_only().enable_http1().build()))
-        } else {
-            Over::Http(builder.build(HttpConnector::new()))
-        };
+        let over = Over::new(endpoint)
+            .context("traces cannot be sent over https: mount the collector's CA and name it in SSL_CERT_FILE")?;
         Ok(Self { over, trouble: Arc::default() })
     }
 
@@ -59,10 +43,7 @@ impl Client {
 
     async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let request = request.map(Full::new);
-        let answer = match &self.over {
-            Over::Http(client) => client.request(request).await,
-            Over::Https(client) => client.request(request).await,
-        };
+        let answer = self.over.request(request).await;
         let (head, body) = answer?.into_parts();
         let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(|error| {
             if error.is::<http_body_util::LengthLimitError>() { ResponseBodyTooLarge::new().into() } else { error }

@@ -14,6 +14,7 @@ use kube::ResourceExt;
 use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 
+use crate::harness::api::{Person, gateway};
 use crate::harness::{Scene, status};
 
 /// The program under test.
@@ -328,4 +329,54 @@ async fn ask(program: PathBuf, namespace: String, words: &[&str]) -> Ran {
     let mut command = Command::new(program);
     command.args(["-n", &namespace]).args(words);
     run(command).await
+}
+
+#[tokio::test]
+async fn with_a_gateway_ones_own_sessions_the_past_and_the_audit_are_told() {
+    let scene = Scene::new("cli-gateway").await;
+    scene.workspace("box", json!({ "maxSessions": 3 })).await;
+    let ana = Person::new(&scene, "ana", &["berth-user"]).await;
+    let manager = Person::new(&scene, "manager", &["admin"]).await;
+    ana.sees(&scene, "box").await;
+    let (ended, live) = (ana.launch("box").await, ana.launch("box").await);
+    let name = async |id: &str| ana.session(id).await["name"].as_str().unwrap().to_owned();
+    let (ended_name, live_name) = (name(&ended).await, name(&live).await);
+    ana.post(&format!("/api/sessions/{ended}/disconnect"), json!({})).await;
+    scene.let_go(&ended_name).await;
+    scene.delete::<Session>(&ended_name).await;
+    scene.gone::<Session>(&ended_name).await;
+    let gateway = gateway().await;
+    let asks = async |who: &Person, words: &str| {
+        let mut command = Command::new(BERTH);
+        command.arg("kubectl").args(words.split_whitespace()).args(["--namespace", &scene.namespace]);
+        command.env("BERTH_GATEWAY", &gateway).env("BERTH_TOKEN", &who.token);
+        run(command).await
+    };
+    let mine = asks(&ana, "list --mine").await.exits(0).says(&live_name).says("box");
+    assert!(!mine.out.contains(&ended_name), "{mine:?}");
+    assert_eq!(asks(&ana, "list --mine -o json").await.json()["items"][0]["id"], live);
+    assert_eq!(asks(&manager, "list --mine -o name").await.exits(0).out, "", "none of them is theirs");
+
+    // Its resource is gone; the gateway keeps it, for its user and for who may see everybody's.
+    asks(&ana, "history").await.exits(0).says(&ended_name).says("UserDisconnected").tells("your own sessions");
+    asks(&manager, "history").await.exits(0).says(&ended_name);
+    asks(&ana, &format!("history {ended_name}")).await.exits(0).says("Reason:       UserDisconnected");
+    asks(&ana, "history nothing").await.exits(3).tells("no ended session nothing");
+    berth(&scene, &format!("history {ended_name}")).await.exits(3);
+
+    let audit = asks(&manager, "audit").await.exits(0).says("launch_workspace").says("session_created");
+    assert!(audit.out.contains(&ana.username), "{audit:?}");
+    let only = asks(&manager, "audit --action disconnect_session -o json --limit 1").await.json();
+    assert_eq!(only["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&only["items"][0]["target_name"], &only["items"][0]["actor"]),
+        (&json!(ended_name), &json!(ana.username))
+    );
+    asks(&ana, "audit").await.exits(3).tells("Organization not found");
+    asks(&manager, "audit --since yesterday").await.exits(2).tells("since: write a time");
+
+    berth(&scene, "audit").await.exits(2).tells("BERTH_GATEWAY");
+    berth(&scene, "list --mine --gateway http://berth.example.org").await.exits(2).tells("in the clear");
+    let stranger = Person { token: "nothing".to_owned(), ..ana.clone() };
+    asks(&stranger, "list --mine").await.exits(4).tells("does not know you");
 }

@@ -21,6 +21,11 @@ async fn port() -> u16 {
     GATEWAY.get_or_init(forward).await.port
 }
 
+/// The gateway's URL, on this machine.
+pub async fn gateway() -> String {
+    format!("http://127.0.0.1:{}", port().await)
+}
+
 /// An answer.
 #[derive(Debug)]
 pub struct Answer {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::{Stream, StreamExt, stream};
 use prometheus_client::metrics::gauge::Gauge;
@@ -25,6 +25,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often it is asked whether the token still is good.
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// By this, proxies pass events on as they come.
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+
 /// The caller's sessions as they change
 ///
 /// `text/event-stream`: an event `snapshot` with all that have a resource, then `session` for each that is new or has
@@ -39,7 +42,7 @@ pub async fn events(
     State(gateway): State<Arc<Gateway>>,
     asker: Asker,
     headers: HeaderMap,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+) -> ([(HeaderName, &'static str); 1], Sse<impl Stream<Item = Result<Event, Infallible>>>) {
     let since = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let user = asker.caller.username.clone();
     let Heard { last, missed, changes } = gateway.board.listen(&user, since);
@@ -58,7 +61,8 @@ pub async fn events(
     };
     let rest = stream::unfold(listener, |mut listener| async move { Some((listener.next().await?, listener)) });
     let events = stream::iter(begin).chain(rest).map(Ok);
-    Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("still here"))
+    let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("still here"));
+    ([(UNBUFFERED, "no")], stream)
 }
 
 /// Who listens.

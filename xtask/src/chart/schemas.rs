@@ -23,6 +23,9 @@ const PROMETHEUS_OPERATOR: (&str, &str, &str) = (
 );
 /// Where that module has the definition of a kind, by its plural name.
 const MONITORING: [&str; 2] = ["servicemonitors", "prometheusrules"];
+/// The Gateway API's module, read as the other is.
+const GATEWAY_API: (&str, &str, &str) =
+    ("sigs.k8s.io/gateway-api", "v1.4.0", "h1:ZwlNM6zOHq0h3WUX2gfByPs2yAEsy/EenYJB78jpQfQ=");
 /// The file that Kubernetes' own kinds and the metadata of all others are defined in.
 const DEFINITIONS: &str = "definitions.json";
 /// How kubeconform finds a kind's file.
@@ -100,9 +103,9 @@ fn published(cache: &Cache) -> Result<PathBuf> {
             let published = fs::read_to_string(kubernetes.join("api/openapi-spec/swagger.json"))
                 .context("Kubernetes' module has no swagger.json where it was")?;
             builtin(folder, serde_json::from_str(&published)?)?;
-            let (path, version, sum) = PROMETHEUS_OPERATOR;
-            let (operator, found) = module(path, version)?;
-            ensure!(found == sum, "{path} {version} has the checksum {found}, not {sum}");
+            let operator = pinned(PROMETHEUS_OPERATOR)?;
+            let routes = "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml";
+            custom(folder, DEFINITIONS, &pinned(GATEWAY_API)?.join(routes))?;
             for plural in MONITORING {
                 let name = format!("example/prometheus-operator-crd/monitoring.coreos.com_{plural}.yaml");
                 custom(folder, DEFINITIONS, &operator.join(name))?;
@@ -137,6 +140,13 @@ fn make_once(folder: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<Pa
         }
     }
     Ok(folder.to_owned())
+}
+
+/// The folder of a Go module that is what it was when it was chosen.
+fn pinned((path, version, sum): (&str, &str, &str)) -> Result<PathBuf> {
+    let (folder, found) = module(path, version)?;
+    ensure!(found == sum, "{path} {version} has the checksum {found}, not {sum}");
+    Ok(folder)
 }
 
 /// A Go module's folder in Go's cache, and its checksum. Where a `go.sum` has it, Go compares; the module of the test

@@ -149,6 +149,9 @@ fn sqlite_options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
+        // The root of a pod is read-only, and there is no folder for temporary files: what a large statement keeps for its
+        // undoing, or a reader for its sorting, is in memory.
+        .pragma("temp_store", "MEMORY")
         .disable_statement_logging()
 }
 

@@ -109,7 +109,7 @@ impl Gateway {
     /// When an address cannot be listened on.
     pub async fn run(self: Arc<Self>) -> anyhow::Result<()> {
         let gateway = self;
-        let (ends, seen) = ends::channel(gateway.clock.clone());
+        let (ends, seen) = ends::channel(gateway.clock.clone(), gateway.metrics.ends_waiting.clone());
         let (recorded, to_prune) = futures::channel::mpsc::unbounded();
         let namespaces = gateway.settings.role.watch_namespaces.clone();
         let watching = gateway.board.clone().run(gateway.client.clone(), namespaces, ends);

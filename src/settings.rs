@@ -70,10 +70,6 @@ pub struct Flags {
     /// are sent].
     #[arg(long, env = "BERTH_TRACES_ENDPOINT", value_name = "URL")]
     pub traces_endpoint: Option<String>,
-
-    /// Where the activity of sessions is read from [default: status].
-    #[arg(long, env = "BERTH_ACTIVITY_SOURCE", value_enum)]
-    pub activity_source: Option<ActivitySource>,
 }
 
 /// The configuration file.
@@ -81,7 +77,6 @@ pub struct Flags {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 struct File {
     watch_namespaces: Vec<String>,
-    activity: Activity,
     log: Log,
     health: Listen,
     metrics: Listen,
@@ -123,12 +118,6 @@ struct Admission {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Activity {
-    source: Option<ActivitySource>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
 struct Log {
     format: Option<LogFormat>,
     filter: Option<String>,
@@ -138,15 +127,6 @@ struct Log {
 #[serde(default, deny_unknown_fields)]
 struct Listen {
     address: Option<SocketAddr>,
-}
-
-/// Where the activity of sessions is read from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ActivitySource {
-    /// From `status.activity.lastAt` and `spec.keepAliveAt`: whoever writes them is trusted.
-    #[default]
-    Status,
 }
 
 /// How log lines are written.
@@ -199,8 +179,6 @@ pub struct Settings {
     pub ssh_user_ca: Vec<String>,
     /// Who is around every instance.
     pub neighbourhood: Neighbourhood,
-    /// Where the activity of sessions is read from.
-    pub activity_source: ActivitySource,
 }
 
 impl Common {
@@ -262,7 +240,6 @@ impl Flags {
                 PrunedBy::Gateway => Pruner::Gateway,
             },
             hardening: instances::settle(file.instances)?,
-            activity_source: self.activity_source.or(file.activity.source).unwrap_or_default(),
             role,
         })
     }

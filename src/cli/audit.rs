@@ -91,7 +91,7 @@ impl Audit {
         ];
         let asked =
             asked.into_iter().filter_map(|(field, value)| Some(format!("&{field}={}", escaped(value.as_ref()?))));
-        format!("/api/organizations/{namespace}/audit?limit={limit}{}", asked.collect::<String>())
+        format!("/api/organizations/{}/audit?limit={limit}{}", escaped(namespace), asked.collect::<String>())
     }
 }
 

@@ -9,7 +9,6 @@ use http::header::{AUTHORIZATION, LINK};
 use http::uri::Scheme;
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
-use kube::Config;
 use serde_json::Value;
 
 use super::exit::{Exit, Failure, chain};
@@ -19,7 +18,7 @@ use crate::http_client::Over;
 const CALL: Duration = Duration::from_secs(30);
 /// The longest answer that is read; a page of 500 sessions is about half a megabyte.
 const LONGEST: usize = 64 * 1024 * 1024;
-/// Where a token for the gateway is, before that of the kubeconfig.
+/// Where the token for the gateway is.
 pub const TOKEN: &str = "BERTH_TOKEN";
 
 /// A gateway, and who asks it.
@@ -36,14 +35,14 @@ struct Page {
 }
 
 impl Gateway {
-    /// The gateway at `url`, asked with the token of [`TOKEN`] or else that of the kubeconfig.
+    /// The gateway at `url`, asked with the token of [`TOKEN`]. That of the kubeconfig is the API server's, and nobody else's to see.
     ///
     /// # Errors
     /// When it is none, or there is no token.
-    pub fn new(url: &str, config: &Config) -> Result<Self, Failure> {
+    pub fn new(url: &str) -> Result<Self, Failure> {
         let place = place(url)?;
         let token = std::env::var(TOKEN).ok().filter(|token| !token.trim().is_empty());
-        let token = token.or_else(|| of_kubeconfig(config)).ok_or_else(|| {
+        let token = token.ok_or_else(|| {
             Failure::new(Exit::Usage, "there is no token to ask the gateway with").next(format!(
                 "set {TOKEN}, such as {TOKEN}=$(kubectl create token ACCOUNT --audience berth) for an account, or your \
                  identity provider's token"
@@ -112,6 +111,9 @@ fn place(url: &str) -> Result<Uri, Failure> {
     };
     let place: Uri = url.parse().map_err(|_| wrong("is no URL"))?;
     let host = place.host().ok_or_else(|| wrong("names no host"))?;
+    if place.scheme().is_none() {
+        return Err(wrong("is no URL of HTTP"));
+    }
     if place.path() != "/" || place.query().is_some() {
         return Err(wrong("has a path: the API's own is added"));
     }
@@ -123,13 +125,6 @@ fn place(url: &str) -> Result<Uri, Failure> {
         Some(scheme) if *scheme == Scheme::HTTP => Err(wrong("your token would travel in the clear")),
         _ => Err(wrong("is no URL of HTTP")),
     }
-}
-
-/// The token of the kubeconfig's user, where it stands there or in a file that it names.
-fn of_kubeconfig(config: &Config) -> Option<String> {
-    let user = serde_json::to_value(&config.auth_info).ok()?;
-    let file = || std::fs::read_to_string(user["tokenFile"].as_str()?).ok();
-    user["token"].as_str().map(str::to_owned).or_else(file).filter(|token| !token.trim().is_empty())
 }
 
 /// The page that comes next, as the header `Link` has it.

@@ -98,7 +98,6 @@ impl History {
             namespace: Some(namespace).filter(|_| !self.all_namespaces),
             workspace: self.workspace.as_deref(),
             user: self.user.as_deref(),
-            ended: true,
         };
         let (mut sessions, is_own) = asked.of(gateway).await?;
         if let Some(name) = &self.ended_session {

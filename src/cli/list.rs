@@ -10,6 +10,7 @@ use kube::{Api, ResourceExt};
 use serde_json::Value;
 
 use super::exit::{Exit, Failure};
+use super::gateway::escaped;
 use super::objects::{self, Found, Kind, LIVE, Wanted, full_name};
 use super::output::{self, Columns, Format, FormatFlags, note, print};
 use super::remote;
@@ -105,7 +106,7 @@ impl List {
             return Err(Failure::new(Exit::Usage, "your own sessions are told by the gateway, and none is named")
                 .next("add --gateway https://berth.example.org, or set BERTH_GATEWAY"));
         };
-        let place = if self.all_namespaces { String::new() } else { format!("&organization={namespace}") };
+        let place = if self.all_namespaces { String::new() } else { format!("&organization={}", escaped(&namespace)) };
         let sessions = gateway.all(&format!("/api/sessions?history=false&limit=500{place}"), usize::MAX).await?;
         let live: Vec<Value> = sessions.into_iter().filter(|session| session["ended_at"].is_null()).collect();
         remote::show(&live, false, self.all_namespaces, self.output, Clock::system().now())

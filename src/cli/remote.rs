@@ -12,7 +12,7 @@ use crate::api::time::Instant;
 /// How many sessions are shown at most.
 const MOST: usize = 100_000;
 
-/// Which sessions are asked for.
+/// Which ended sessions are asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// In this namespace; in all without.
@@ -21,8 +21,6 @@ pub struct Asked<'a> {
     pub workspace: Option<&'a str>,
     /// Of this user.
     pub user: Option<&'a str>,
-    /// Those that have ended, or those that live.
-    pub ended: bool,
 }
 
 impl Asked<'_> {
@@ -31,14 +29,17 @@ impl Asked<'_> {
     /// # Errors
     /// When the gateway does not give them.
     pub async fn of(self, gateway: &Gateway) -> Result<(Vec<Value>, bool), Failure> {
-        let mut query = format!("?limit=500&history={}", self.ended);
+        let mut query = "?limit=500".to_owned();
         if let Some(workspace) = self.workspace {
             query.push_str(&format!("&workspace={}", escaped(workspace)));
         }
         let user = self.user.map(|user| format!("&user={}", escaped(user))).unwrap_or_default();
         let everybodys = match self.namespace {
             Some(namespace) => {
-                match gateway.all(&format!("/api/organizations/{namespace}/sessions{query}{user}"), MOST).await {
+                match gateway
+                    .all(&format!("/api/organizations/{}/sessions{query}{user}", escaped(namespace)), MOST)
+                    .await
+                {
                     Ok(sessions) => Some(sessions),
                     // To who may not see others' there is no such organization.
                     Err(failure) if failure.exit == Exit::NotFound => None,
@@ -51,13 +52,13 @@ impl Asked<'_> {
         let mut sessions = match everybodys {
             Some(sessions) => sessions,
             None => {
-                let place = self.namespace.map(|it| format!("&organization={it}")).unwrap_or_default();
+                let place = self.namespace.map(|it| format!("&organization={}", escaped(it))).unwrap_or_default();
                 gateway.all(&format!("/api/sessions{query}{place}"), MOST).await?
             }
         };
         sessions.retain(|session| {
             let is_of = self.user.is_none_or(|user| session["user_id"] == user);
-            is_of && session["ended_at"].is_string() == self.ended
+            is_of && session["ended_at"].is_string()
         });
         Ok((sessions, is_own))
     }

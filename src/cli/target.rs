@@ -28,7 +28,7 @@ pub struct TargetFlags {
     /// The kubeconfig file; without it as kubectl finds it.
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Berth's gateway: `list --mine`, `history` and `audit` ask it, with the token of BERTH_TOKEN or of the kubeconfig.
+    /// Berth's gateway: `list --mine`, `history` and `audit` ask it, with the token of BERTH_TOKEN.
     #[arg(long, global = true, value_name = "URL", env = "BERTH_GATEWAY")]
     pub gateway: Option<String>,
 }
@@ -54,7 +54,7 @@ impl TargetFlags {
         let Some(url) = self.gateway.as_deref().filter(|url| !url.is_empty()) else { return Ok(None) };
         let config = self.config().await?;
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        Ok(Some((Gateway::new(url, &config)?, namespace)))
+        Ok(Some((Gateway::new(url)?, namespace)))
     }
 
     async fn config(&self) -> Result<Config, Failure> {

@@ -69,9 +69,10 @@ impl Observers {
         held.as_ref().map(|held| held.iter().map(|(name, held)| (name.clone(), held.state(now))).collect())
     }
 
-    /// When the next of those that live, or may, runs out.
-    fn next_end(&self, now: Instant) -> Option<Instant> {
-        self.lock().iter().flatten().map(|(_, held)| held.until).filter(|until| *until > now).min()
+    /// When the next runs out of those that were told to live, or may.
+    fn next_end(&self, told: Option<&BTreeMap<String, Observer>>) -> Option<Instant> {
+        let is_gone = |name: &String| told.is_some_and(|told| told.get(name) == Some(&Observer::Gone));
+        self.lock().iter().flatten().filter(|(name, _)| !is_gone(name)).map(|(_, held)| held.until).min()
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<BTreeMap<String, Held>>> {
@@ -87,7 +88,7 @@ pub async fn run(cluster: Cluster, namespace: String) {
     let mut listed = BTreeMap::new();
     let mut told = None;
     loop {
-        let end = cluster.observers.next_end(Instant::now());
+        let end = cluster.observers.next_end(told.as_ref());
         let event = tokio::select! {
             event = events.next() => event,
             () = tokio::time::sleep_until(end.unwrap_or_else(far)), if end.is_some() => {
@@ -115,7 +116,11 @@ pub async fn run(cluster: Cluster, namespace: String) {
             Some(Ok(Event::Delete(lease))) => {
                 cluster.observers.lock().get_or_insert_default().remove(&lease.name_any());
             }
-            Some(Err(error)) => tracing::debug!(%error, "the Leases of observers are not watched"),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the Leases of observers are not watched: nobody becomes idle by a gateway's word");
+                // Who lives is not known until they are listed anew.
+                *cluster.observers.lock() = None;
+            }
         }
         tell(&cluster, &mut told);
     }

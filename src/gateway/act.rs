@@ -229,37 +229,38 @@ impl Gateway {
     /// When it cannot be said.
     pub async fn keep_alive(&self, session: &Arc<Session>) -> Result<Arc<Session>, Problem> {
         let now = self.clock.now();
-        let by_gateway = asks_gateway(session);
+        // It moves only forward: a clock that ran ahead has said more already.
         let said = match session.spec.keep_alive_at {
-            _ if by_gateway => self.vouch(session).await,
-            // It moves only forward: a clock that ran ahead has said more already.
             Some(said) if said >= now => Ok(()),
             _ => self.patch(session, json!({ "spec": { "keepAliveAt": now } })).await,
         };
+        let over = || Problem::conflict("the session has ended: launch the workspace again");
         match said {
-            Err(error) if error.is_refusal() && self.has_gone(session).await? => {
-                return Err(Problem::conflict("the session has ended: launch the workspace again"));
-            }
+            Err(error) if error.is_refusal() && self.has_gone(session).await? => return Err(over()),
             // Somebody has said it later meanwhile.
-            Err(error) if error.is_refusal() && !by_gateway => {}
+            Err(error) if error.is_refusal() => {}
             outcome => outcome?,
         }
         let is_active = |session: &Session| phase(session) != Some(Phase::Idle);
-        Ok(self.until(session, REVIVED, is_active).await)
+        let last = self.until(session, REVIVED, is_active).await;
+        if has_ended(&last) { Err(over()) } else { Ok(last) }
     }
 
-    /// Says that this gateway has just seen the user of `session`, and vouches for no more than that: what comes before and
-    /// after it has not seen.
-    ///
-    /// # Errors
-    /// When it cannot be said.
-    pub async fn vouch(&self, session: &Session) -> Result<(), CallError> {
-        let now = self.clock.now();
+    /// Says, where the policy asks a gateway, that this one has just seen the user of `session`, and vouches for no more than that:
+    /// what comes before and after it has not seen. Whoever watches the session has more to say and is left to it.
+    pub async fn vouch(&self, session: &Session) {
         let observer = lease::observer(&self.settings.role.identity);
+        let known = session.status.as_ref().and_then(|status| status.activity.as_ref()?.observer.as_ref());
+        if !asks_gateway(session) || known.is_some_and(|known| known.as_str() != observer) {
+            return;
+        }
+        let now = self.clock.now();
         let seen = json!({
             "lastAt": now, "source": "api", "observedSince": now, "observedUntil": now, "observer": observer,
         });
-        self.patch_status(session, json!({ "status": { "activity": seen } })).await
+        if let Err(error) = self.patch_status(session, json!({ "status": { "activity": seen } })).await {
+            tracing::debug!(%error, "a user's sight was not told");
+        }
     }
 
     /// What was refused because the session has ended meanwhile, or gone, is done.

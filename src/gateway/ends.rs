@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use kube::ResourceExt;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::Gateway;
 use super::life::{self, Told};
@@ -23,6 +24,8 @@ use crate::store::history::EndedSession;
 const AGAIN: Duration = Duration::from_secs(5);
 /// How much is recorded at once.
 const BATCH: usize = 64;
+/// How much may wait before what passes, such as that a session is idle, waits no more: beginnings and ends always do.
+const WAITING: i64 = 20_000;
 
 /// What is to be recorded of a session, and the session itself once nothing more will come of it.
 pub struct News {
@@ -31,7 +34,7 @@ pub struct News {
 }
 
 /// Hands in what is news of sessions; what this process has handed in already is left out.
-pub fn channel(clock: Clock) -> (impl Fn(&Session, bool) + Clone, UnboundedReceiver<News>) {
+pub fn channel(clock: Clock, waiting: Gauge) -> (impl Fn(&Session, bool) + Clone, UnboundedReceiver<News>) {
     let (sender, receiver): (UnboundedSender<News>, _) = mpsc::unbounded();
     let known: Arc<Mutex<HashMap<String, Told>>> = Arc::default();
     let hand_in = move |session: &Session, gone: bool| {
@@ -50,7 +53,12 @@ pub fn channel(clock: Clock) -> (impl Fn(&Session, bool) + Clone, UnboundedRecei
             }
         }
         let over = (is_over && !was_over).then(|| session.clone());
+        let is_full = waiting.get() >= WAITING;
+        if is_full && over.is_none() {
+            drafts.retain(life::is_kept_for_sure);
+        }
         if over.is_some() || !drafts.is_empty() {
+            waiting.inc();
             let _ = sender.unbounded_send(News { drafts, over });
         }
     };
@@ -61,7 +69,6 @@ pub fn channel(clock: Clock) -> (impl Fn(&Session, bool) + Clone, UnboundedRecei
 pub async fn run(gateway: Arc<Gateway>, seen: UnboundedReceiver<News>, recorded: UnboundedSender<Session>) {
     let mut batches = seen.ready_chunks(BATCH);
     while let Some(batch) = batches.next().await {
-        gateway.metrics.ends_waiting.inc_by(i64::try_from(batch.len()).unwrap_or_default());
         while let Err(error) = record(&gateway, &batch).await {
             gateway.metrics.store_failures.inc();
             tracing::error!(%error, waiting = batch.len(), "what happened to sessions could not be recorded yet");

@@ -21,10 +21,12 @@ const UNKNOWN: &str = "unknown";
 pub struct Told {
     created: bool,
     active: bool,
-    /// Idle since then.
+    /// Idle now, by the last activity at that time.
     idle: Option<Instant>,
-    /// Warned by a condition that stands since then.
-    warned: Option<Instant>,
+    /// How often it was idle by that.
+    times: (Option<Instant>, u32),
+    /// Warned of this, by a condition that stands since then.
+    warned: Option<(Instant, String)>,
     ended: bool,
 }
 
@@ -37,12 +39,12 @@ impl Told {
 
 /// What of `session` was not told yet, seen at `now`; from now on it is.
 pub fn news(told: &mut Told, session: &Session, now: Instant) -> Vec<Draft> {
-    let status = session.status.clone().unwrap_or_default();
     let mut drafts = Vec::new();
     if !told.created {
         told.created = true;
         drafts.extend(created(session));
     }
+    let Some(status) = &session.status else { return drafts };
     if let Some(ready) = status.ready_at
         && !told.active
     {
@@ -53,27 +55,39 @@ pub fn news(told: &mut Told, session: &Session, now: Instant) -> Vec<Draft> {
     if status.ended_at.is_some() {
         if !told.ended {
             told.ended = true;
-            drafts.extend(ended(session, &status));
+            drafts.extend(ended(session, status));
         }
         return drafts;
     }
     match (status.phase, status.idle_since) {
         (Some(Phase::Idle), Some(since)) if told.idle != Some(since) => {
             told.idle = Some(since);
-            let once = format!("idle/{}", since.timestamp());
+            let times = if told.times.0 == Some(since) { told.times.1 + 1 } else { 0 };
+            told.times = (Some(since), times);
+            let once = format!("idle/{}/{times}", since.timestamp());
             drafts.extend(draft(session, "session_idle", &once, now, OPERATOR, None, json!({ "idleSince": since })));
         }
         (Some(Phase::Active), _) => {
             if let Some(since) = told.idle.take() {
-                let once = format!("resumed/{}", since.timestamp());
+                let unknown = condition::find(&status.conditions, Type::ActivityKnown)
+                    .filter(|known| known.status != condition::Status::True)
+                    .map(|known| known.reason.clone());
+                // Nobody has seen that it is used again: nobody knows that it is not.
+                let action = if unknown.is_some() { "session_unwatched" } else { "session_resumed" };
+                let once = format!("resumed/{}/{}", since.timestamp(), told.times.1);
                 let details = json!({ "idleSince": since, "activity": status.activity });
-                drafts.extend(draft(session, "session_resumed", &once, now, OPERATOR, None, details));
+                drafts.extend(draft(session, action, &once, now, OPERATOR, unknown, details));
             }
         }
         _ => {}
     }
-    drafts.extend(warned(told, session, &status));
+    drafts.extend(warned(told, session, status));
     drafts
+}
+
+/// Whether the record is one of those that no outage of the store may cost.
+pub fn is_kept_for_sure(draft: &Draft) -> bool {
+    ["session_created", "session_active", "session_ended", "session_vanished"].contains(&draft.action.as_str())
 }
 
 /// The session went, and nobody has seen its end.
@@ -91,13 +105,14 @@ fn created(session: &Session) -> Option<Draft> {
 fn warned(told: &mut Told, session: &Session, status: &SessionStatus) -> Option<Draft> {
     let warning =
         condition::find(&status.conditions, Type::EndingSoon).filter(|it| it.status == condition::Status::True);
-    let since = warning.map(|warning| warning.last_transition_time);
-    if since == told.warned {
+    let now = warning.map(|warning| (warning.last_transition_time, warning.reason.clone()));
+    if now == told.warned {
         return None;
     }
-    told.warned = since;
-    let (warning, since) = warning.zip(since)?;
-    let once = format!("warned/{}", since.timestamp());
+    told.warned = now;
+    let warning = warning?;
+    let since = warning.last_transition_time;
+    let once = format!("warned/{}/{}", since.timestamp(), warning.reason);
     let details = json!({ "endsAt": status.disconnect_at, "message": warning.message });
     draft(session, "session_warned", &once, since, OPERATOR, Some(warning.reason.clone()), details)
 }
@@ -197,10 +212,10 @@ mod tests {
         let expected = [
             ("session_created", "u/created".to_owned()),
             ("session_active", "u/active".to_owned()),
-            ("session_idle", format!("u/idle/{first}")),
-            ("session_resumed", format!("u/resumed/{first}")),
-            ("session_idle", format!("u/idle/{first}")),
-            ("session_warned", format!("u/warned/{}", at(30).timestamp())),
+            ("session_idle", format!("u/idle/{first}/0")),
+            ("session_resumed", format!("u/resumed/{first}/0")),
+            ("session_idle", format!("u/idle/{first}/1")),
+            ("session_warned", format!("u/warned/{}/IdleTimeout", at(30).timestamp())),
             ("session_ended", "u/ended".to_owned()),
         ];
         let expected: Vec<(String, String)> = expected.map(|(action, once)| (action.to_owned(), once)).into();

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 
 use crate::api::condition::{self, Status, Type};
 use crate::api::policy::ActivitySource;
-use crate::api::session::{Activity, Session, SessionStatus};
+use crate::api::session::{Session, SessionStatus};
 use crate::api::time::{Instant, floor_second};
 use crate::plan::policy::Rules;
 
@@ -147,25 +147,27 @@ impl Knowledge {
     }
 }
 
-/// What is known of a session whose silence is needed to be known up to each of `needs`, by `rules`.
-pub fn known(
-    activity: Option<&Activity>,
-    observer: Observer,
-    rules: &Rules,
-    needs: &[Instant],
-    now: Instant,
-) -> Knowledge {
+/// What is known of a session with this status, whose silence is needed to be known up to each of `needs`, by `rules`.
+///
+/// Where it was not known before, only an observation that has just come makes it known: one that was too late does not become
+/// good by the floor that its lateness gives to the deadlines.
+pub fn known(before: &SessionStatus, observer: Observer, rules: &Rules, needs: &[Instant], now: Instant) -> Knowledge {
     if rules.activity_source == ActivitySource::Status {
         return Knowledge::Trusted;
     }
-    let observation = activity.filter(|activity| activity.observer.is_some() && activity.observed_since.is_some());
-    let Some(until) = observation.and_then(|activity| activity.observed_until) else {
+    let observation = before.activity.as_ref().filter(|activity| activity.observer.is_some());
+    let span = observation.and_then(|activity| activity.observed_since.zip(activity.observed_until));
+    let Some((since, until)) = span else {
         return Knowledge::Lost(Gap::NeverObserved);
     };
+    let was_known = condition::is_true(&before.conditions, Type::ActivityKnown);
     match observer {
         Observer::Unheard => Knowledge::Unheard,
         Observer::Gone => Knowledge::Lost(Gap::ObserverGone),
         Observer::Live if until - now > MAX_SKEW => Knowledge::Lost(Gap::ObservedInFuture),
+        // Who has seen one moment does not watch.
+        Observer::Live if until <= since => Knowledge::Lost(Gap::NotObserved),
+        Observer::Live if !was_known && until + late(rules) <= now => Knowledge::Lost(Gap::NotObserved),
         Observer::Live => match needs.iter().filter(|need| **need > until).min() {
             Some(need) if *need + late(rules) <= now => Knowledge::Lost(Gap::NotObserved),
             _ => Knowledge::Until(until),

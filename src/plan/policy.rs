@@ -220,7 +220,8 @@ impl InForce {
         let idle_not_before = match before.rules.activity_source {
             // What silence had come to nobody knew, or was warned of.
             ActivitySource::Gateway if trusted_now => {
-                Some(ceil_second(now + rules.idle_notice())).max(before.idle_not_before)
+                let kept = Some(ceil_second(now + rules.idle_notice())).max(before.idle_not_before);
+                kept.filter(|kept| last.is_some_and(|last| *kept > last + rules.disconnect_after))
             }
             _ => floor(
                 last,

@@ -19,7 +19,7 @@ pub fn settings(data: &[u8]) {
     if let Ok(read) = parse(file) {
         let common =
             Common { namespace: "berth-system".to_owned(), identity: Some("me".to_owned()), ..Common::default() };
-        let flags = Flags { common, traces_endpoint: Some(flag.to_owned()), ..Flags::default() };
+        let flags = Flags { common, traces_endpoint: Some(flag.to_owned()) };
         let settled = flags.clone().over(read.clone()).map_err(|error| format!("{error:#}"));
         assert_eq!(settled, flags.over(read).map_err(|error| format!("{error:#}")), "another answer the second time");
         match settled {

@@ -88,6 +88,9 @@ async fn an_ended_session_can_be_read_when_its_resource_is_gone() {
     let before = ana.session(&first).await;
     scene.delete::<Session>(&name).await;
     scene.gone::<Session>(&name).await;
+    // The newest is first by its second.
+    let begun = before["started_at"].as_str().unwrap().parse::<berth::api::time::Instant>().unwrap();
+    scene.eventually("a second has passed", || async { (now() - begun).num_seconds().gt(&1).then_some(()) }).await;
     let second = ana.launch("box").await;
     let after = scene
         .eventually("it comes from the history", || async {
@@ -295,7 +298,7 @@ async fn each_change_is_recorded_once_with_who_and_from_where_and_the_chain_is_s
 #[tokio::test]
 async fn what_becomes_of_a_session_that_was_launched_by_kubectl_is_recorded_too() {
     let scene = Scene::new("recorded").await;
-    scene.policy("short", json!({ "idle": { "after": "2s", "warnAfter": "4s", "disconnectAfter": "12s" } })).await;
+    scene.policy("short", json!({ "idle": { "after": "2s", "warnAfter": "15s", "disconnectAfter": "20s" } })).await;
     scene.workspace("box", json!({ "policyRef": { "name": "short" } })).await;
     let manager = Person::new(&scene, "manager", &["admin"]).await;
     scene.session("mine", "box", json!({})).await;

@@ -138,12 +138,14 @@ async fn listen(
             return true;
         }
         let text = String::from_utf8_lossy(bytes);
-        let Some(id) = text.split("\"id\":\"").nth(1).and_then(|rest| rest.split('"').next()) else { return true };
-        let change = lock(&under_way).get(id).copied();
-        if let Some((since, number)) = change
-            && last.insert(id.to_owned(), number) != Some(number)
-        {
-            lock(&heard).push(since.elapsed().as_secs_f64() * 1000.0);
+        // Several events may come at once.
+        for id in text.split("\"id\":\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let change = lock(&under_way).get(id).copied();
+            if let Some((since, number)) = change
+                && last.insert(id.to_owned(), number) != Some(number)
+            {
+                lock(&heard).push(since.elapsed().as_secs_f64() * 1000.0);
+            }
         }
         true
     })

@@ -115,7 +115,9 @@ pub async fn keepalive(
     }
     let change = async move |gateway: Arc<Gateway>| {
         let kept = gateway.keep_alive(&session);
-        gateway.recorded(&asker, Action::KeepSession, &Target::session(&session), json!({}), kept).await
+        let kept = gateway.recorded(&asker, Action::KeepSession, &Target::session(&session), json!({}), kept).await?;
+        gateway.vouch(&kept).await;
+        Ok(kept)
     };
     let session = gateway.whole(change).await?;
     Ok(Json(gateway.view(&session)))

@@ -17,7 +17,7 @@ use super::extract::{Asked, Body, Named};
 use super::sessions::Message;
 use crate::api::{Session, Workspace};
 use crate::gateway::Gateway;
-use crate::gateway::act::{Created, End, Launch, Verdict, asks_gateway, has_ended, line};
+use crate::gateway::act::{Created, End, Launch, Verdict, has_ended, line};
 use crate::gateway::asker::Asker;
 use crate::gateway::problem::Problem;
 use crate::gateway::record::{Action, Target};
@@ -300,12 +300,8 @@ impl Gateway {
         match self.verdict(session).await {
             Verdict::Launched(session) => {
                 // A launch stands whether or not this can be said of it.
-                if is_ours
-                    && asks_gateway(&session)
-                    && let Err(error) = self.vouch(&session).await
-                {
-                    tracing::debug!(%error, "a launch was not vouched for");
-                }
+                let (gateway, launched) = (self.clone(), Arc::clone(&session));
+                self.changes.spawn(async move { gateway.vouch(&launched).await });
                 Ok(session)
             }
             Verdict::Refused(session, why) => {

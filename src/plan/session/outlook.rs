@@ -1,7 +1,7 @@
 //! What time brings to a session in use: when it is idle, warned, ended, and whether anybody knows of the silence that this
 //! needs. Owns how knowledge and deadlines go together; the deadlines are `deadline`'s, the knowledge `activity`'s.
 
-use crate::api::condition::{self, Type};
+use crate::api::condition::{self, Status, Type};
 use crate::api::policy::ActivitySource;
 use crate::api::time::{Instant, floor_second};
 use crate::api::{Reason, SessionStatus};
@@ -16,7 +16,7 @@ pub(super) struct Outlook {
     pub(super) knowledge: Knowledge,
     /// When the session is idle, if nothing happens.
     pub(super) idle_at: Option<Instant>,
-    /// Whether the user was warned of an end.
+    /// Whether the user was warned of an end for idleness.
     was_warned: bool,
     /// The ends, the nearest first.
     pub(super) deadlines: Vec<Deadline>,
@@ -45,7 +45,7 @@ impl Outlook {
         let is_idle = |deadline: &Deadline| deadline.reason == Reason::IdleTimeout;
         let ends = deadlines.iter().filter(|it| is_idle(it)).flat_map(|it| [it.warn_from, it.at]);
         let needs: Vec<Instant> = ends.chain([idle_at]).collect();
-        let knowledge = activity::known(before.activity.as_ref(), observer, rules, &needs, now);
+        let knowledge = activity::known(before, observer, rules, &needs, now);
         let was_known = condition::is_true(&before.conditions, Type::ActivityKnown);
         let is_known = match knowledge {
             Knowledge::Trusted | Knowledge::Until(_) => true,
@@ -53,7 +53,9 @@ impl Outlook {
             Knowledge::Lost(_) => false,
         };
         deadlines.retain(|deadline| is_known || !is_idle(deadline));
-        let was_warned = condition::is_true(&before.conditions, Type::EndingSoon);
+        let warned = condition::find(&before.conditions, Type::EndingSoon);
+        let was_warned =
+            warned.is_some_and(|it| it.status == Status::True && it.reason == Reason::IdleTimeout.as_str());
         Self { knowledge, idle_at: Some(idle_at).filter(|_| is_known), was_warned, deadlines }
     }
 

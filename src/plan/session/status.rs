@@ -202,7 +202,10 @@ pub(super) fn next_look(world: &World, view: &View, status: &SessionStatus, now:
     let late = matches!(outlook.knowledge, Knowledge::Until(_)).then(|| activity::late(rules));
     let with_late = |at: Instant| [Some(at), late.map(|late| at + late)].into_iter().flatten();
     let warnings = outlook.deadlines.iter().flat_map(|it| with_late(it.warn_from).chain(with_late(it.at)));
+    let until = status.activity.as_ref().and_then(|activity| activity.observed_until);
     let marks = [
+        // What claims a time that is still to come is looked at when it no longer is.
+        until.map(|until| until - activity::MAX_SKEW),
         Some(last + rules.idle_after),
         late.map(|late| last + rules.idle_after + late),
         Some(ready + rules.alert_after),

@@ -1,5 +1,6 @@
 //! Sessions whose policy asks a gateway for their activity: unknown is not idle. Told as sentences.
 
+use chrono::TimeDelta;
 use serde_json::json;
 
 use super::super::*;
@@ -51,12 +52,15 @@ fn without_a_gateway_nobody_is_idle_and_the_maximum_duration_alone_ends_the_sess
 fn a_silence_that_a_gateway_has_watched_makes_a_session_idle_then_warned_then_ended() {
     let mut life = Life::launched(json!({}), by_gateway());
     observed(&mut life, 0, 0, 0);
+    assert_eq!(known(&life), (Status::False, "NotObserved".to_owned()), "one moment is no watch");
+    life.pass(1);
+    observed(&mut life, 0, 0, 1);
     assert_eq!(known(&life), (Status::True, "Observed".to_owned()));
     assert_eq!(
         (life.status().disconnect_at, life.status().disconnect_reason),
         (Some(at(60)), Some(Reason::IdleTimeout))
     );
-    life.pass(10);
+    life.pass(9);
     assert_eq!(life.phase(), Phase::Active, "nobody has said yet");
     observed(&mut life, 0, 0, 10);
     assert_eq!((life.phase(), life.status().idle_since), (Phase::Idle, Some(at(0))));
@@ -73,8 +77,9 @@ fn a_silence_that_a_gateway_has_watched_makes_a_session_idle_then_warned_then_en
 #[test]
 fn a_gateway_that_lives_and_says_nothing_is_waited_for_and_then_not_believed() {
     let mut life = Life::launched(json!({}), by_gateway());
+    life.pass(5);
     observed(&mut life, 0, 0, 5);
-    life.pass(29);
+    life.pass(24);
     assert_eq!((life.phase(), known(&life).0), (Phase::Active, Status::True));
     assert_eq!(life.wake, Some(at(30)), "it is looked again when that is too late");
     life.pass(1);
@@ -89,6 +94,23 @@ fn a_gateway_that_lives_and_says_nothing_is_waited_for_and_then_not_believed() {
 }
 
 #[test]
+fn an_observer_that_falls_silent_over_an_idle_session_is_not_believed_and_that_stands() {
+    let mut life = Life::launched(json!({}), by_gateway());
+    life.pass(15);
+    observed(&mut life, 0, 0, 15);
+    assert_eq!(life.phase(), Phase::Idle);
+    life.pass(25);
+    assert_eq!((life.phase(), known(&life)), (Phase::Active, (Status::False, "NotObserved".to_owned())));
+    let told = life.status();
+    for _ in 0..20 {
+        // One look at a time: what is written is not taken back by the next.
+        life.now += TimeDelta::seconds(5);
+        assert_eq!(life.look_and_take(usize::MAX), 0, "at {}: {:?}", life.now, life.status());
+    }
+    assert_eq!(life.status(), told);
+}
+
+#[test]
 fn when_the_gateway_is_gone_an_idle_session_is_active_again_and_what_was_missed_counts_as_activity() {
     let mut life = Life::launched(json!({}), by_gateway());
     life.pass(15);
@@ -100,10 +122,11 @@ fn when_the_gateway_is_gone_an_idle_session_is_active_again_and_what_was_missed_
     assert_eq!(known(&life), (Status::False, "ObserverGone".to_owned()));
     assert_eq!(life.status().idle_since, None);
     // Another watches from now on. It knows of the last activity that was told, and not of what came after.
-    observed(&mut life, 0, 115, 115);
+    life.pass(1);
+    observed(&mut life, 0, 115, 116);
     assert_eq!((life.phase(), known(&life).0), (Phase::Active, Status::True));
     assert_eq!(life.status().disconnect_at, Some(at(175)));
-    life.pass(10);
+    life.pass(9);
     observed(&mut life, 0, 115, 125);
     assert_eq!((life.phase(), life.status().idle_since), (Phase::Idle, Some(at(115))));
 }
@@ -129,9 +152,12 @@ fn an_operator_that_has_just_begun_takes_nothing_back_and_ends_nobody_before_it_
 #[test]
 fn an_observation_that_claims_what_is_still_to_come_or_does_not_say_from_when_on_is_none() {
     let mut life = Life::launched(json!({}), by_gateway());
-    observed(&mut life, 0, 0, 100_000);
+    observed(&mut life, 0, 0, 100);
     assert_eq!(known(&life), (Status::False, "ObservedInFuture".to_owned()));
-    life.pass(100);
+    life.pass(50);
+    assert_eq!(life.wake, Some(at(95)), "it is looked at again when it no longer does");
+    observed(&mut life, 0, 0, 100_000);
+    life.pass(50);
     assert_eq!(life.phase(), Phase::Active);
     observed(&mut life, 0, 0, 100);
     assert_eq!(life.phase(), Phase::Idle);

@@ -114,8 +114,9 @@ fn the_store_and_the_gateway_know_nothing_of_the_loop() {
 #[test]
 fn the_gateway_writes_in_few_places() {
     let writes = ["api.create(", "api.patch(", "api.patch_status(", "api.delete(", "reviews.create(", "Patch::"];
-    // Launches and ends; reviews, which change nothing; the head of the audit; what is pruned.
-    let writers = ["act.rs", "caller.rs", "rights.rs", "head.rs", "prune.rs"].map(|file| format!("gateway/{file}"));
+    // Launches and ends; reviews, which change nothing; the head of the audit; the gateway's own Lease; what is pruned.
+    let writers =
+        ["act.rs", "caller.rs", "rights.rs", "head.rs", "lease.rs", "prune.rs"].map(|file| format!("gateway/{file}"));
     let found: Vec<String> = offences("gateway", &writes)
         .into_iter()
         .filter(|line| !writers.iter().any(|writer| line.contains(writer.as_str())))

@@ -20,6 +20,7 @@ use crate::api::time::Instant;
 use crate::api::{Reason, SESSION_FINALIZER, SessionStatus, VELERO_EXCLUDE_LABEL};
 use crate::plan::activity::Observer;
 use crate::plan::child::Child;
+use crate::plan::policy::PolicySource;
 use crate::plan::session::{Attempt, Step, World, decide, promises_slot};
 use crate::plan::{Plan, phase, shorten, template};
 
@@ -303,7 +304,10 @@ fn published(world: &World, before: &SessionStatus, next: &SessionStatus, now: I
         Some(Reason::IdleTimeout) => {
             let used = before.activity.as_ref().and_then(|activity| activity.last_at);
             assert!(used.is_none_or(|used| used < now || used - now > TimeDelta::seconds(5)), "idle while in use");
-            if asks_gateway(before) && asks_gateway(next) {
+            // Rules that cannot be read any more give way to those of the policy.
+            let by_policy = matches!(&world.policy, PolicySource::Found(_, spec)
+                if spec.activity.as_ref().and_then(|activity| activity.source) == Some(ActivitySource::Gateway));
+            if asks_gateway(before) && by_policy {
                 let (since, until) = observed(before).unwrap_or((now, now));
                 assert!(world.observer == Observer::Live && since < until, "ended for idleness, and nobody knows");
             }

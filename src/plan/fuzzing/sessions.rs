@@ -285,7 +285,8 @@ fn published(world: &World, before: &SessionStatus, next: &SessionStatus, now: I
         assert!(next.reason.is_none() && next.duration.is_none(), "{next:?}");
         assert!(
             // What a gateway has seen may come a little after the deadline that needs it.
-            next.disconnect_at.is_none_or(|at| at > now || next.ready_at.is_none() || by_gateway),
+            // And a session that has just become usable is ended by the next look, where a hand wrote that it is late.
+            next.disconnect_at.is_none_or(|at| at > now || before.ready_at.is_none() || by_gateway),
             "{:?} at {now}",
             next.disconnect_at
         );

@@ -32,10 +32,16 @@ const READY: Duration = Duration::from_secs(60);
 /// A process that this one has started and ends.
 struct Started(Child);
 
-impl Drop for Started {
-    fn drop(&mut self) {
+impl Started {
+    fn end(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -104,8 +110,7 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         // The store is the largest of it, and of no use any more.
-        let _ = self.started.0.kill();
-        let _ = self.started.0.wait();
+        self.started.end();
         for file in ["berth.db", "berth.db-wal", "berth.db-shm", "kubeconfig.json"] {
             let _ = std::fs::remove_file(self.folder.join(file));
         }

@@ -52,8 +52,7 @@ impl Held {
 impl Observers {
     /// What became of the observer that the status of `session` names.
     pub fn of(&self, session: &Session) -> Observer {
-        let named = session.status.as_ref().and_then(|status| status.activity.as_ref()?.observer.as_ref());
-        named.map_or(Observer::Gone, |observer| self.state(observer.as_str(), Instant::now()))
+        named_by(session).map_or(Observer::Gone, |observer| self.state(observer, Instant::now()))
     }
 
     fn state(&self, observer: &str, now: Instant) -> Observer {
@@ -143,6 +142,11 @@ fn held(lease: &Lease, before: Option<&Held>, now: Instant) -> Option<Held> {
     }
 }
 
+/// The observer that the status of `session` names.
+fn named_by(session: &Session) -> Option<&str> {
+    session.status.as_ref()?.activity.as_ref()?.observer.as_ref().map(|observer| observer.as_str())
+}
+
 /// Has the sessions looked at of whose observers it is news.
 fn tell(cluster: &Cluster, told: &mut Option<BTreeMap<String, Observer>>) {
     let now = cluster.observers.states(Instant::now());
@@ -153,8 +157,7 @@ fn tell(cluster: &Cluster, told: &mut Option<BTreeMap<String, Observer>>) {
         states.as_ref().map(|states| states.get(observer).copied().unwrap_or(Observer::Gone))
     };
     for session in cluster.stores.sessions.reader().state() {
-        let named = session.status.as_ref().and_then(|status| status.activity.as_ref()?.observer.as_ref());
-        if named.is_some_and(|observer| of(told, observer.as_str()) != of(&now, observer.as_str())) {
+        if named_by(&session).is_some_and(|observer| of(told, observer) != of(&now, observer)) {
             cluster.queues.session_named(&session.namespace().unwrap_or_default(), &session.name_any());
         }
     }

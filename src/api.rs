@@ -12,6 +12,7 @@ pub mod reason;
 pub mod session;
 pub mod text;
 pub mod time;
+pub mod warm;
 pub mod workspace;
 
 pub use network::Network;
@@ -49,6 +50,12 @@ pub const MANAGED_BY: &str = "berth";
 pub const SESSION_UID_LABEL: &str = "berth.dev/session-uid";
 /// Label of an instance and of a retained claim: the uid of the Workspace.
 pub const WORKSPACE_UID_LABEL: &str = "berth.dev/workspace-uid";
+/// Label of an instance that was made for a pool: the number of its place there.
+pub const WARM_SLOT_LABEL: &str = "berth.dev/warm-slot";
+/// Label of such an instance: what it was made of, as a hash.
+pub const TEMPLATE_LABEL: &str = "berth.dev/template";
+/// Annotation of such an instance: the uid of the one whose place it took.
+pub const REPLACES_ANNOTATION: &str = "berth.dev/replaces";
 /// Annotation of an instance: the Session's name, which may be too long for a label.
 pub const SESSION_ANNOTATION: &str = "berth.dev/session";
 /// Annotation of an instance and of a retained claim: the Workspace's name.

@@ -3,6 +3,7 @@
 
 mod network_policy;
 mod orphan;
+mod pool;
 mod session;
 mod workspace;
 
@@ -44,7 +45,7 @@ struct Loop {
 
 /// Runs the loops of all kinds until `stop` says so; what is under way is finished.
 pub async fn run(cluster: Cluster, requests: Requests, stop: watch::Receiver<bool>) {
-    let Requests { sessions, workspaces, network_policies, orphans } = requests;
+    let Requests { sessions, workspaces, pools, network_policies, orphans } = requests;
     let stores = cluster.stores.clone();
     let cluster = Arc::new(cluster);
     let session_loop = drive(
@@ -63,6 +64,14 @@ pub async fn run(cluster: Cluster, requests: Requests, stop: watch::Receiver<boo
         workspace::reconcile,
         Loop { name: "workspace", count: Memory::workspace_failed },
     );
+    let pool_loop = drive(
+        stores.workspaces.reader(),
+        pools,
+        stop.clone(),
+        Arc::clone(&cluster),
+        pool::reconcile,
+        Loop { name: "pool", count: Memory::other_failed },
+    );
     let network_policy_loop = drive(
         stores.network_policies.reader(),
         network_policies,
@@ -79,7 +88,7 @@ pub async fn run(cluster: Cluster, requests: Requests, stop: watch::Receiver<boo
         orphan::reconcile,
         Loop { name: "orphan", count: Memory::other_failed },
     );
-    future::join4(session_loop, workspace_loop, network_policy_loop, orphan_loop).await;
+    future::join5(session_loop, workspace_loop, pool_loop, network_policy_loop, orphan_loop).await;
 }
 
 async fn drive<K, F>(

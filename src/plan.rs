@@ -11,6 +11,7 @@ pub mod drain;
 pub mod endpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod groundwork;
 pub mod hardening;
 pub mod instance;
 pub mod limit;
@@ -20,6 +21,8 @@ pub mod orphan;
 pub mod phase;
 pub mod pod;
 pub mod policy;
+pub mod pool;
+pub mod schedule;
 pub mod session;
 pub mod template;
 pub mod trace;

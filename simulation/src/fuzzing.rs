@@ -224,6 +224,8 @@ fn judged(workspace: Workspace, stands: &Value, policy: PolicySource, now: Insta
         fence: Fence::Stands,
         budget: Child::Stands,
         secret: None,
+        hash: None,
+        pool: None,
     };
     for step in workspace::decide(&world, now).steps {
         if let workspace::Step::Publish(status) = step {
@@ -247,6 +249,7 @@ fn lived(
         policy,
         rivals: Vec::new(),
         pods: Vec::new(),
+        warm: None,
         instance_gone: false,
         volume_holder: None,
         attempt: session::Attempt::None,

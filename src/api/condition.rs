@@ -77,6 +77,8 @@ pub enum Type {
     NetworkPolicyApplied,
     /// Workspace: its instances are not protected from evictions as it says.
     Unprotected,
+    /// Workspace: as many instances wait in its pool as are wanted.
+    WarmPoolFilled,
 }
 
 impl Type {
@@ -98,6 +100,7 @@ impl Type {
             Self::TemplateValid => "TemplateValid",
             Self::NetworkPolicyApplied => "NetworkPolicyApplied",
             Self::Unprotected => "Unprotected",
+            Self::WarmPoolFilled => "WarmPoolFilled",
         }
     }
 }

@@ -131,3 +131,15 @@ text_type!(
     UrlPath, 1, 512, "self.startsWith('/') && self.matches('^[-A-Za-z0-9._~!$&()*+,;=:@%/]*$') && !self.contains('..')",
     "write a path that begins with '/', such as /lab, without spaces, '..', query or fragment"
 );
+
+text_type!(
+    /// A time that comes again, in the five fields of cron; whether each field can be is known when it is read.
+    Cron, 9, 100, "self.matches('^[0-9A-Za-z*/,#?-]+( [0-9A-Za-z*/,#?-]+){4}$')",
+    "write the five fields of cron with one space between them: minute, hour, day of month, month, day of week, as 30 7 * * 1-5"
+);
+
+text_type!(
+    /// A time zone, by its IANA name.
+    TimeZone, 1, 64, "self.matches('^[A-Za-z][-A-Za-z0-9_+]*(/[-A-Za-z0-9_+]+)*$')",
+    "write a time zone by its IANA name, such as Europe/Warsaw or UTC"
+);

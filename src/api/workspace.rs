@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::condition::Condition;
 use super::network::Network;
 use super::text::{Fingerprint, Host, HostKey, Line, ObjectName, Paragraph, UrlPath, VolumeName};
+use super::warm::{Warm, WarmStatus};
 
 /// A catalogue entry: what is launched, how it is reached, and how many may use it at once.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,8 +39,14 @@ use super::text::{Fingerprint, Host, HostKey, Line, ObjectName, Paragraph, UrlPa
         json_path = ".status.conditions[?(@.type==\"Ready\")].message",
         priority = 1
     ),
+    printcolumn(name = "Warm", type_ = "integer", json_path = ".status.warm.ready", priority = 1),
     selectable = ".spec.type",
-    selectable = ".status.phase"
+    selectable = ".status.phase",
+    scale(
+        spec_replicas_path = ".spec.warm.replicas",
+        status_replicas_path = ".status.warm.replicas",
+        label_selector_path = ".status.warm.selector"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -55,6 +62,10 @@ use super::text::{Fingerprint, Host, HostKey, Line, ObjectName, Paragraph, UrlPa
         .message("spec.endpoint.certificates is for protocols HTTP and RDP; leave it out: the other protocols show no certificate"),
     validation = Rule::new("has(self.template) || !has(self.network)")
         .message("spec.network is for instances that spec.template makes; leave it out: the machine of spec.endpoint has a network of its own"),
+    validation = Rule::new("has(self.template) || !has(self.warm)")
+        .message("spec.warm is for instances that spec.template makes; leave it out: the machine of spec.endpoint is there already"),
+    validation = Rule::new("!has(self.warm) || !has(self.template) || !has(self.template.volumeClaims) || !self.template.volumeClaims.exists(claim, has(claim.retention) && claim.retention == 'Retain')")
+        .message("a volume with retention: Retain is its user's, and an instance of spec.warm is made before there is one: remove spec.warm, or the retention"),
 )]
 pub struct WorkspaceSpec {
     /// The name that people see. Unwritten: the object's name.
@@ -82,6 +93,9 @@ pub struct WorkspaceSpec {
     #[x_kube(validation = Rule::new("self >= 1 && self <= 10000")
         .message("write from 1 to 10000; to launch nothing new set spec.maintenance to true"))]
     pub max_sessions: i32,
+    /// Instances that are kept ready for the next sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<Warm>,
     /// The policy of its sessions. Unwritten: the policy named `default`, else built-in values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_ref: Option<ObjectRef>,
@@ -317,6 +331,12 @@ pub struct WorkspaceStatus {
     /// How many sessions hold a slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_sessions: Option<i32>,
+    /// What the template made when it was last judged, as a hash: an edit of anything else leaves TemplateValid as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_hash: Option<String>,
+    /// The pool, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<WarmStatus>,
     /// Ready, TemplateValid and NetworkPolicyApplied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -1,7 +1,9 @@
 //! The only writer of objects: executes the steps of a plan, in their order, each safe to take twice. It
 //! never chooses. Every write asks first whether this process may still write, and what it returns enters the
-//! caches at once. What is done about a Workspace, and about the operator's own key, is in `workspace`.
+//! caches at once. What is done about a Workspace, and about the operator's own key, is in `workspace`; about its pool
+//! in `pool`.
 
+pub mod pool;
 pub mod workspace;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use super::error::{CallError, bounded, optional};
 use crate::api::{
     OPERATOR_MANAGER, SESSION_FINALIZER, Session, USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_UID_LABEL,
 };
+use crate::plan::contract::Credential;
 use crate::plan::endpoint::Target;
 use crate::plan::session::Step;
 use crate::plan::{orphan, pod};
@@ -90,10 +93,7 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
             Ok(session)
         }
         Step::EnsureSecret(secret) => {
-            let age = cluster.memory.secret_age(secret.0.labels().get(WORKSPACE_UID_LABEL).map_or("", String::as_str));
-            if age.is_none_or(|age| age > SECRET_STANDS) {
-                attempt(cluster, &session, workspace::ensure_secret(cluster, &namespace, &secret.0).await)?;
-            }
+            attempt(cluster, &session, ensure_secret_lately(cluster, &namespace, &secret).await)?;
             Ok(session)
         }
         Step::EnsurePod(pod) => {
@@ -105,6 +105,11 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
             attempt(cluster, &session, ensure_pod(cluster, &pods, &session, &pod).await)?;
             cluster.memory.made(&session.uid().unwrap_or_default());
             Ok(session)
+        }
+        Step::Adopt { pod, metadata, .. } => {
+            pool::adopt(cluster, &session, &pod, *metadata).await?;
+            // What came of it is a new observation: the planner decides on it.
+            Err(CallError::Attempt)
         }
         Step::Restamp { pod, uid, metadata } => {
             let mut metadata = *metadata;
@@ -126,11 +131,24 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
             cluster.memory.released(&session.uid().unwrap_or_default());
             Ok(session)
         }
+        Step::Discard { pod, uid } => {
+            delete_pod(cluster, &pods, &pod, &uid).await?;
+            Ok(session)
+        }
         Step::DeleteSession => {
             let api: Api<Session> = Api::namespaced(cluster.client.clone(), &namespace);
             delete(cluster, &api, &session.name_any(), &with_uid(&session.uid().unwrap_or_default())).await?;
             Ok(session)
         }
+    }
+}
+
+/// Makes the Secret of a Workspace, unless this process did so a moment ago.
+async fn ensure_secret_lately(cluster: &Cluster, namespace: &str, secret: &Credential) -> Result<(), CallError> {
+    let age = cluster.memory.secret_age(secret.0.labels().get(WORKSPACE_UID_LABEL).map_or("", String::as_str));
+    match age.is_none_or(|age| age > SECRET_STANDS) {
+        true => workspace::ensure_secret(cluster, namespace, &secret.0).await,
+        false => Ok(()),
     }
 }
 

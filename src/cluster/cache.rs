@@ -17,8 +17,8 @@ use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 
 use super::slim::Slim;
-use crate::api::{SESSION_UID_LABEL, Session, SessionPolicy, Workspace};
-use crate::plan::name;
+use crate::api::{SESSION_UID_LABEL, Session, SessionPolicy, WORKSPACE_UID_LABEL, Workspace};
+use crate::plan::{name, pool};
 use crate::planted::{self, Bug};
 
 /// The caches of all kinds.
@@ -30,7 +30,7 @@ pub struct Stores {
     pub workspaces: Cache<Workspace>,
     /// All SessionPolicies; those that limit users by namespace.
     pub policies: Cache<SessionPolicy>,
-    /// The pods that Berth made, by the uid of their Session.
+    /// The pods that Berth made, by the uid of their Session or by the pool that they wait in, and by their place there.
     pub pods: Cache<Pod>,
     /// The NetworkPolicies that Berth made.
     pub network_policies: Cache<NetworkPolicy>,
@@ -54,7 +54,14 @@ impl Default for Stores {
                 let limits = policy.spec.limits.as_ref().is_some_and(|limits| limits.sessions_per_user.is_some());
                 [policy.namespace().filter(|_| limits), None]
             }),
-            pods: Cache::new(|pod: &Pod| [pod.labels().get(SESSION_UID_LABEL).cloned(), None]),
+            pods: Cache::new(|pod: &Pod| {
+                let of_pool = pod.labels().get(WORKSPACE_UID_LABEL).zip(pool::slot(pod));
+                let session = pod.labels().get(SESSION_UID_LABEL).cloned();
+                [
+                    session.or_else(|| of_pool.map(|(uid, _)| pool_key(uid))),
+                    of_pool.map(|(uid, slot)| place_key(uid, slot)),
+                ]
+            }),
             network_policies: Cache::new(|_| [None, None]),
             budgets: Cache::new(|_| [None, None]),
         }
@@ -65,6 +72,16 @@ impl Default for Stores {
 /// it has a Workspace.
 pub fn key(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
+}
+
+/// The key of the pods of the pool of the Workspace of this uid that serve no session. No uid has such a letter.
+pub fn pool_key(workspace_uid: &str) -> String {
+    format!("{workspace_uid}\0")
+}
+
+/// The key of all pods that were made for a place of that pool.
+pub fn place_key(workspace_uid: &str, slot: u32) -> String {
+    format!("{workspace_uid}\0{slot}")
 }
 
 /// The key of the sessions of a user in a namespace. No name of an object has such a letter.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::api::time::Instant as WallTime;
 use crate::plan::child::Failure;
 use crate::plan::endpoint::Target;
+use crate::plan::schedule::Hours;
 use crate::plan::session::Attempt;
 use crate::plan::workspace::Trial;
 use crate::planted::{self, Bug};
@@ -49,6 +50,8 @@ pub struct Memory {
     released: Mutex<HashSet<String>>,
     /// By uid.
     workspaces: Mutex<HashMap<String, OfWorkspace>>,
+    /// Pods of pools, by uid.
+    pool_pods: Mutex<HashMap<String, OfPoolPod>>,
     /// Failed looks at other objects, by uid: NetworkPolicies, and pods that nobody owns.
     others: Mutex<HashMap<String, u32>>,
     admission: Mutex<()>,
@@ -61,6 +64,17 @@ struct OfSession {
     failed_attempts: u32,
     dialling: bool,
     failed_looks: u32,
+    /// The pod of a pool whose adoption is under way, by name and uid.
+    chosen: Option<(String, String)>,
+    failed_adoptions: u32,
+}
+
+/// What is known of a pod of a pool.
+enum OfPoolPod {
+    /// A session chose it; what came of that is not known yet.
+    Chosen,
+    /// It cannot be had, though the cache may still say so.
+    Spent,
 }
 
 /// Failed attempts at an object of a Workspace.
@@ -78,6 +92,10 @@ struct OfWorkspace {
     failed_trials: u32,
     /// What became of the last attempt at what it has beside its instances, by kind, and how many have failed.
     children: HashMap<&'static str, FailedChild>,
+    /// What the template of a generation makes.
+    hash: Option<(Option<i64>, String)>,
+    /// What the schedule of a generation asks for.
+    hours: Option<(Option<i64>, Hours)>,
     /// When its Secret was last made.
     secret: Option<Instant>,
     /// When its status was last written.
@@ -114,6 +132,57 @@ impl Memory {
     /// Whether the session was promised a slot.
     pub fn is_promised(&self, uid: &str) -> bool {
         lock(&self.sessions).get(uid).is_some_and(|known| known.promised)
+    }
+
+    /// Remembers that the session chose this pod of a pool, of this name and uid: nobody else is to.
+    pub fn choose(&self, session_uid: &str, name: &str, uid: &str) {
+        lock(&self.sessions).entry(session_uid.to_owned()).or_default().chosen =
+            Some((name.to_owned(), uid.to_owned()));
+        lock(&self.pool_pods).insert(uid.to_owned(), OfPoolPod::Chosen);
+    }
+
+    /// The pod that the session chose, by name and uid, where it is not known what came of that.
+    pub fn chosen(&self, session_uid: &str) -> Option<(String, String)> {
+        lock(&self.sessions).get(session_uid)?.chosen.clone()
+    }
+
+    /// It is known what came of the session's choice: by the cache, unless the pod cannot be had.
+    pub fn chosen_is_known(&self, session_uid: &str, spent: bool) {
+        let chosen = lock(&self.sessions).get_mut(session_uid).and_then(|known| known.chosen.take());
+        let Some((_, uid)) = chosen else { return };
+        let mut pods = lock(&self.pool_pods);
+        match spent {
+            true => drop(pods.insert(uid, OfPoolPod::Spent)),
+            false => drop(pods.remove(&uid)),
+        }
+    }
+
+    /// An adoption by the session came to nothing.
+    pub fn not_adopted(&self, session_uid: &str) {
+        lock(&self.sessions).entry(session_uid.to_owned()).or_default().failed_adoptions += 1;
+    }
+
+    /// How many adoptions by the session came to nothing.
+    pub fn failed_adoptions(&self, session_uid: &str) -> u32 {
+        lock(&self.sessions).get(session_uid).map_or(0, |known| known.failed_adoptions)
+    }
+
+    /// Whether some session chose the pod, or it cannot be had.
+    pub fn is_taken(&self, pod_uid: &str) -> bool {
+        lock(&self.pool_pods).contains_key(pod_uid)
+    }
+
+    /// Whether some session chose the pod.
+    pub fn is_chosen(&self, pod_uid: &str) -> bool {
+        matches!(lock(&self.pool_pods).get(pod_uid), Some(OfPoolPod::Chosen))
+    }
+
+    /// A pod of a pool was heard of: what was said of it before counts no more, and once it is gone nobody has chosen it.
+    pub fn heard_of(&self, pod_uid: &str, gone: bool) {
+        let mut pods = lock(&self.pool_pods);
+        if gone || matches!(pods.get(pod_uid), Some(OfPoolPod::Spent)) {
+            pods.remove(pod_uid);
+        }
     }
 
     /// What became of the last attempt to make or reach the instance of the session.
@@ -182,6 +251,7 @@ impl Memory {
 
     /// Nothing is left of a session that has ended: this process has released it, or looked.
     pub fn nothing_is_left(&self, uid: &str) {
+        self.chosen_is_known(uid, false);
         lock(&self.released).insert(uid.to_owned());
     }
 
@@ -198,6 +268,7 @@ impl Memory {
 
     /// Forgets a session that has gone.
     pub fn forget_session(&self, uid: &str) {
+        self.chosen_is_known(uid, false);
         lock(&self.sessions).remove(uid);
         lock(&self.released).remove(uid);
     }
@@ -258,6 +329,32 @@ impl Memory {
         let mut count = children.get(kind).filter(|before| before.generation == generation).map_or(0, |it| it.count);
         let again = now + TRIALS.next(&mut count);
         children.insert(kind, FailedChild { generation, last: (again, why), count });
+    }
+
+    /// What the template of this generation of the Workspace makes, as a hash: `make` is asked once.
+    pub fn template_hash(&self, uid: &str, generation: Option<i64>, make: impl FnOnce() -> String) -> String {
+        let known = lock(&self.workspaces).get(uid).and_then(|known| known.hash.clone());
+        match known {
+            Some((of, hash)) if of == generation => hash,
+            _ => {
+                let hash = make();
+                lock(&self.workspaces).entry(uid.to_owned()).or_default().hash = Some((generation, hash.clone()));
+                hash
+            }
+        }
+    }
+
+    /// What the schedule of this generation of the Workspace asks for at `now`: `read` is asked where that is not known.
+    pub fn hours(&self, uid: &str, generation: Option<i64>, now: WallTime, read: impl FnOnce() -> Hours) -> Hours {
+        let known = lock(&self.workspaces).get(uid).and_then(|known| known.hours.clone());
+        match known {
+            Some((of, hours)) if of == generation && hours.until.is_none_or(|until| now < until) => hours,
+            _ => {
+                let hours = read();
+                lock(&self.workspaces).entry(uid.to_owned()).or_default().hours = Some((generation, hours.clone()));
+                hours
+            }
+        }
     }
 
     /// How long ago this process made the Secret of the Workspace, if it did.

@@ -1,16 +1,17 @@
 //! Which nodes are being drained: cordoned, or about to be deleted by their autoscaler. Owns the watch of nodes; that people
 //! are told is the planner's. Without the right to watch them, nothing is known of any.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt, pin_mut};
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, ResourceExt};
 
 use super::Cluster;
+use crate::api::WARM_SLOT_LABEL;
 use crate::plan::session::Draining;
 
 /// Taints that a node gets before it is deleted: by the cluster autoscaler, and by Karpenter.
@@ -28,6 +29,11 @@ impl Drains {
             Some(None) => Draining::No,
             Some(Some(why)) => Draining::Yes(why.clone()),
         }
+    }
+
+    /// The names of all nodes that are known to be drained.
+    pub fn all(&self) -> BTreeSet<String> {
+        self.lock().iter().flatten().map(|(node, _)| node.clone()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<BTreeMap<String, String>>> {
@@ -74,6 +80,14 @@ fn take_in(cluster: &Cluster, change: impl FnOnce(&mut BTreeMap<String, String>)
         if instance.and_then(|instance| instance.node.as_deref()).is_some_and(is_news) {
             cluster.queues.session_named(&session.namespace().unwrap_or_default(), &session.name_any());
         }
+    }
+    // A pool leaves such a node.
+    let of_pool = |pod: &Pod| {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        pod.labels().contains_key(WARM_SLOT_LABEL) && node.is_some_and(is_news)
+    };
+    for pod in cluster.stores.pods.reader().state_filter(of_pool) {
+        cluster.queues.pool_of(&pod);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The only reader: what the planners are given. Where a cache is not evidence enough, it asks the API server,
 //! before the world is put together; the putting together itself never waits.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -11,22 +12,23 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::Cluster;
-use super::cache::{Stores, key, user_key};
+use super::cache::{Stores, key, place_key, pool_key, user_key};
 use super::error::{CallError, bounded, optional};
 use crate::api::condition::{self, Type};
 use crate::api::session::Phase;
 use crate::api::time::{Instant, from_wire};
 use crate::api::{SESSION_FINALIZER, Session, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
-use crate::plan::admission::{self, Rival};
+use crate::plan::admission::{self, Blocker, Rival};
 use crate::plan::child::Child;
 use crate::plan::contract::Credential;
+use crate::plan::instance::{self, Health};
 use crate::plan::limit::{Limit, Own};
 use crate::plan::network::{self, Fence, leftover::Need};
 use crate::plan::pod::belongs;
-use crate::plan::policy::PolicySource;
-use crate::plan::session::World;
+use crate::plan::policy::{PolicySource, Rules};
+use crate::plan::session::{Draining, World};
 use crate::plan::workspace::{self, LastEnd};
-use crate::plan::{contract, drain, name, orphan, phase, template};
+use crate::plan::{contract, drain, groundwork, name, orphan, phase, pool, schedule, template};
 use crate::planted::{self, Bug};
 
 /// What the API server said where the caches were not evidence enough.
@@ -57,6 +59,7 @@ pub async fn evidence(cluster: &Cluster, session: &Session) -> Result<Evidence, 
         let by_others = lately && !cluster.memory.has_released(&session.uid().unwrap_or_default());
         return if held || by_others { unlabelled(cluster, session, evidence).await } else { Ok(evidence) };
     }
+    adoption(cluster, session).await?;
     evidence.workspace_unread = workspace_unread(cluster, session).await?;
     let Some(status) = &session.status else { return volume_evidence(cluster, session, evidence).await };
     match (&status.instance, status.phase) {
@@ -82,6 +85,19 @@ pub async fn evidence(cluster: &Cluster, session: &Session) -> Result<Evidence, 
     }
 }
 
+/// What came of an adoption whose answer was lost: the pod that the session chose is read before another is chosen.
+async fn adoption(cluster: &Cluster, session: &Session) -> Result<(), CallError> {
+    let uid = session.uid().unwrap_or_default();
+    let Some((name, pod_uid)) = cluster.memory.chosen(&uid) else { return Ok(()) };
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &session.namespace().unwrap_or_default());
+    let stands = optional(api.get(&name)).await?.filter(|pod| pod.uid().as_ref() == Some(&pod_uid));
+    cluster.memory.chosen_is_known(&uid, stands.is_none());
+    if let Some(pod) = stands {
+        cluster.stores.pods.own(pod);
+    }
+    Ok(())
+}
+
 /// The session's pod where the watch shows none: it was not made yet, it has gone, or somebody took its labels. Its name
 /// follows from the session.
 async fn unlabelled(cluster: &Cluster, session: &Session, evidence: Evidence) -> Result<Evidence, CallError> {
@@ -104,13 +120,19 @@ async fn workspace_unread(cluster: &Cluster, session: &Session) -> Result<Option
     if let Some(why) = cluster.stores.workspaces.why_unreadable(&namespace, name) {
         return Ok(Some(format!("it cannot be read: {why}")));
     }
-    let known = session.status.as_ref().and_then(|status| status.workspace.as_ref());
-    let Some(known) = known.filter(|_| cluster.stores.workspaces.get(&namespace, name).is_none()) else {
+    let known = session.status.as_ref().and_then(|status| Some(status.workspace.as_ref()?.uid.clone()));
+    // A pod that was adopted says it where the status does not yet.
+    let adopted = || {
+        let pods = cluster.stores.pods.under(&session.uid().unwrap_or_default());
+        pods.iter().find(|pod| pool::is_of_a_pool(pod))?.labels().get(WORKSPACE_UID_LABEL).cloned()
+    };
+    let Some(known) = known.or_else(adopted).filter(|_| cluster.stores.workspaces.get(&namespace, name).is_none())
+    else {
         return Ok(None);
     };
     let api: Api<Workspace> = Api::namespaced(cluster.client.clone(), &namespace);
     let stands = optional(api.get_metadata(name)).await?;
-    let same = stands.filter(|it| it.uid().as_ref() == Some(&known.uid) && it.metadata.deletion_timestamp.is_none());
+    let same = stands.filter(|it| it.uid().as_ref() == Some(&known) && it.metadata.deletion_timestamp.is_none());
     Ok(same.map(|_| "it has not been seen yet".to_owned()))
 }
 
@@ -155,7 +177,11 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
     // The instance that the status names comes first.
     let named =
         session.status.as_ref().and_then(|status| status.instance.as_ref()).map(|instance| instance.uid.clone());
-    pods.sort_by_key(|pod| pod.uid() != named);
+    // Of others, which there are only where two operators each gave it one, the one that can be used.
+    let lost = |pod: &Pod| matches!(instance::health(pod), Health::Lost(_));
+    if pods.len() > 1 {
+        pods.sort_by_key(|pod| (pod.uid() != named, lost(pod), pod.creation_timestamp().map(|at| at.0), pod.uid()));
+    }
     // What an instance is made of and behind matters only until it is usable: neither is rendered for those who live.
     let awaits_instance = session.status.as_ref().is_none_or(|it| it.ready_at.is_none() && it.ended_at.is_none());
     let launched_from = workspace.as_deref().filter(|_| awaits_instance);
@@ -166,6 +192,7 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         own: own(cluster, &session, workspace.as_deref()),
         pods,
         instance_gone: evidence.instance_gone,
+        warm: launched_from.and_then(|workspace| warm(cluster, workspace, &uid)),
         volume_holder: evidence.volume_holder.clone(),
         workspace_unread: evidence.workspace_unread.clone(),
         attempt: cluster.memory.attempt(&uid),
@@ -180,6 +207,95 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         session,
     }
 }
+
+/// How often a session tries to adopt a pod before one is made for it.
+const ADOPTIONS: u32 = 3;
+
+/// A pod of the Workspace's pool that the session of this uid may have.
+fn warm(cluster: &Cluster, workspace: &Workspace, session_uid: &str) -> Option<Arc<Pod>> {
+    let uid = workspace.uid().unwrap_or_default();
+    workspace.spec.warm.as_ref().filter(|_| cluster.memory.failed_adoptions(session_uid) < ADOPTIONS)?;
+    let hash = template_hash(cluster, workspace)?;
+    let drained = |pod: &Pod| {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        node.is_some_and(|node| matches!(cluster.drains.of(node), Draining::Yes(_)))
+    };
+    let is_taken = |pod: &Pod| cluster.memory.is_taken(&pod.uid().unwrap_or_default());
+    let mut pods = cluster.stores.pods.under(&pool_key(&uid)).into_iter();
+    pods.find(|pod| !is_taken(pod) && pool::is_adoptable(pod, &uid, &hash) && !drained(pod))
+}
+
+/// What the template of `workspace` makes, as its pods say it; it is made once for each generation.
+fn template_hash(cluster: &Cluster, workspace: &Workspace) -> Option<String> {
+    let template = workspace.spec.template.as_ref()?;
+    let uid = workspace.uid().unwrap_or_default();
+    let make = || pool::template_hash(workspace, template, &cluster.hardening);
+    Some(cluster.memory.template_hash(&uid, workspace.metadata.generation, make))
+}
+
+/// The world of a Workspace's pool; nothing where it has none, and no pod that is left of one.
+pub fn pool(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<pool::World> {
+    let (namespace, uid) = (workspace.namespace().unwrap_or_default(), workspace.uid().unwrap_or_default());
+    let (generation, now) = (workspace.metadata.generation, cluster.clock.now());
+    let pods = cluster.stores.pods.under(&pool_key(&uid));
+    if workspace.spec.warm.is_none() && pods.is_empty() {
+        return None;
+    }
+    let sessions = cluster.stores.sessions.under(&key(&namespace, &workspace.name_any()));
+    let wanted = workspace.spec.warm.as_ref().map(|warm| {
+        let launched = |session: &&Arc<Session>| {
+            let ready = session.status.as_ref().is_some_and(|status| status.ready_at.is_some());
+            ready || is_admitted(cluster, session)
+        };
+        let launches = sessions.iter().filter(|_| warm.demand.is_some()).filter(launched);
+        let created = |session: &Arc<Session>| session.metadata.creation_timestamp.as_ref().map(from_wire);
+        let launches: Vec<Instant> = launches.filter_map(created).collect();
+        let hours = cluster.memory.hours(&uid, generation, now, || schedule::hours(warm, now));
+        schedule::wanted(warm, hours, &launches, now)
+    });
+    let wanted = wanted.unwrap_or_default();
+    let fence = fence(cluster, &workspace);
+    let secret = secret(cluster, &workspace);
+    let blocker = match cluster.guard.trouble() {
+        Some(why) => Some(Blocker::Unguarded(why)),
+        None => groundwork::stands(&workspace, &cluster.hardening, &fence, secret.as_ref()).err(),
+    };
+    let start_timeout = match policy(&cluster.stores, Some(&workspace)) {
+        PolicySource::Found(name, spec) => Rules::of(&name, &spec).ok(),
+        _ => None,
+    };
+    Some(pool::World {
+        hash: template_hash(cluster, &workspace).unwrap_or_default(),
+        promised: pods.iter().filter_map(|pod| pod.uid()).filter(|uid| cluster.memory.is_chosen(uid)).collect(),
+        serving: serving(cluster, &uid, &pods, wanted.count),
+        holding: sessions.iter().filter(|session| is_live(session) && is_admitted(cluster, session)).count(),
+        pods,
+        wanted,
+        drained: cluster.drains.all(),
+        blocker,
+        secret: secret.and_then(Result::ok),
+        hardening: Arc::clone(&cluster.hardening),
+        start_timeout: start_timeout.unwrap_or_else(Rules::built_in).start_timeout,
+        failed: cluster.memory.failed_child(&uid, POOL, generation),
+        broken: cluster.memory.failed_child(&uid, BROKEN, generation),
+        workspace,
+    })
+}
+
+/// The pods that serve a session and were made for a place that no waiting one has, as far as so many are wanted.
+fn serving(cluster: &Cluster, workspace_uid: &str, waiting: &[Arc<Pod>], wanted: usize) -> Vec<Arc<Pod>> {
+    if waiting.len() >= wanted {
+        return Vec::new();
+    }
+    let taken: HashSet<u32> = waiting.iter().filter_map(|pod| pool::slot(pod)).collect();
+    let vacant = (0..u32::try_from(wanted).unwrap_or(u32::MAX)).filter(|slot| !taken.contains(slot));
+    vacant.flat_map(|slot| cluster.stores.pods.under(&place_key(workspace_uid, slot))).collect()
+}
+
+/// Under what name attempts to make pods of a pool are remembered.
+pub const POOL: &str = "warm pod";
+/// Under what name it is remembered that pods of a pool went bad while none was ready.
+pub const BROKEN: &str = "broken warm pod";
 
 /// The node of the instance, as the status says.
 fn node(session: &Session) -> Option<&str> {
@@ -251,13 +367,25 @@ pub async fn needed(cluster: &Cluster, policy: &NetworkPolicy) -> Result<Option<
     Ok((!pods.items.is_empty()).then_some(Need::Pod))
 }
 
-/// Whether the Session stands that a pod was made for, by the cache's word or the API server's.
+/// Whether the Session stands that a pod was made for, or the Workspace, by the cache's word or the API server's.
 ///
 /// # Errors
 /// When the API server does not answer: then nothing is concluded.
-pub async fn has_session(cluster: &Cluster, pod: &Pod) -> Result<bool, CallError> {
-    let Some((session, uid)) = orphan::session_of(pod) else { return Ok(true) };
+pub async fn has_owner(cluster: &Cluster, pod: &Pod) -> Result<bool, CallError> {
     let namespace = pod.namespace().unwrap_or_default();
+    let (session, uid) = match orphan::owner_of(pod) {
+        None => return Ok(true),
+        Some(orphan::Owner::Session(session, uid)) => (session, uid),
+        Some(orphan::Owner::Workspace(workspace, uid)) => {
+            let known = cluster.stores.workspaces.get(&namespace, workspace);
+            if known.is_some_and(|known| known.uid().as_deref() == Some(uid)) {
+                return Ok(true);
+            }
+            let api: Api<Workspace> = Api::namespaced(cluster.client.clone(), &namespace);
+            let stands = optional(api.get_metadata(workspace)).await?;
+            return Ok(stands.is_some_and(|stands| stands.uid().as_deref() == Some(uid)));
+        }
+    };
     if cluster.stores.sessions.get(&namespace, session).is_some_and(|known| known.uid().as_deref() == Some(uid)) {
         return Ok(true);
     }
@@ -353,7 +481,9 @@ fn is_live(session: &Session) -> bool {
 /// Whether a live session holds a slot, or was promised one by a decision whose status is under way.
 fn is_admitted(cluster: &Cluster, session: &Session) -> bool {
     let says = session.status.as_ref().is_some_and(|status| condition::is_true(&status.conditions, Type::Admitted));
-    says || cluster.memory.is_promised(&session.uid().unwrap_or_default())
+    // One that has a pod adopted it.
+    let uid = session.uid().unwrap_or_default();
+    says || cluster.memory.is_promised(&uid) || cluster.stores.pods.has_under(&uid)
 }
 
 /// The world of a Workspace.
@@ -378,6 +508,12 @@ pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::Wor
         fence: fence(cluster, &workspace),
         budget: budget(cluster, &workspace),
         secret: unmade_secret(cluster, &workspace),
+        hash: template_hash(cluster, &workspace),
+        pool: workspace
+            .spec
+            .warm
+            .as_ref()
+            .and_then(|_| Some(pool::standing(&pool(cluster, Arc::clone(&workspace))?, cluster.clock.now()))),
         workspace,
     }
 }

@@ -25,14 +25,14 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
-use super::cache::{Cache, Scope, Taken, key, user_key};
+use super::cache::{Cache, Scope, Taken, key, pool_key, user_key};
 use super::health::WatchHealth;
 use super::slim::Slim;
 use super::unreadable::{self, Unreadable};
 use crate::api::session::Phase;
 use crate::api::{
-    MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, Session, SessionPolicy, SessionStatus, WORKSPACE_ANNOTATION,
-    WORKSPACE_UID_LABEL, Workspace,
+    MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_UID_LABEL, Session, SessionPolicy, SessionStatus,
+    WARM_SLOT_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
 };
 use crate::plan::child::Child;
 use crate::plan::{admission, drain, name, orphan};
@@ -47,6 +47,7 @@ pub struct Queues(Arc<OnceLock<Senders>>);
 struct Senders {
     sessions: UnboundedSender<ReconcileRequest<Session>>,
     workspaces: UnboundedSender<ReconcileRequest<Workspace>>,
+    pools: UnboundedSender<ReconcileRequest<Workspace>>,
     network_policies: UnboundedSender<ReconcileRequest<NetworkPolicy>>,
     orphans: UnboundedSender<ReconcileRequest<Pod>>,
 }
@@ -57,6 +58,8 @@ pub struct Requests {
     pub sessions: UnboundedReceiver<ReconcileRequest<Session>>,
     /// Workspaces to look at.
     pub workspaces: UnboundedReceiver<ReconcileRequest<Workspace>>,
+    /// Workspaces whose pools to look at.
+    pub pools: UnboundedReceiver<ReconcileRequest<Workspace>>,
     /// NetworkPolicies to look at.
     pub network_policies: UnboundedReceiver<ReconcileRequest<NetworkPolicy>>,
     /// Pods to look at that nobody owns.
@@ -68,13 +71,15 @@ impl Queues {
     pub fn open(&self) -> Requests {
         let (sessions, session_requests) = mpsc::unbounded();
         let (workspaces, workspace_requests) = mpsc::unbounded();
+        let (pools, pool_requests) = mpsc::unbounded();
         let (network_policies, network_policy_requests) = mpsc::unbounded();
         let (orphans, orphan_requests) = mpsc::unbounded();
         // They are opened once in the life of a process.
-        let _ = self.0.set(Senders { sessions, workspaces, network_policies, orphans });
+        let _ = self.0.set(Senders { sessions, workspaces, pools, network_policies, orphans });
         Requests {
             sessions: session_requests,
             workspaces: workspace_requests,
+            pools: pool_requests,
             network_policies: network_policy_requests,
             orphans: orphan_requests,
         }
@@ -91,6 +96,24 @@ impl Queues {
 
     fn workspace_named(&self, namespace: &str, name: &str) {
         self.ask(|senders| &senders.workspaces, namespace, name);
+    }
+
+    /// The Workspace is to be looked at again, and its pool.
+    pub fn workspace_changed(&self, workspace: &Workspace) {
+        let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
+        self.workspace_named(&namespace, &name);
+        self.pool_named(&namespace, &name);
+    }
+
+    fn pool_named(&self, namespace: &str, workspace: &str) {
+        self.ask(|senders| &senders.pools, namespace, workspace);
+    }
+
+    /// The pool that `pod` was made for is to be looked at again.
+    pub fn pool_of(&self, pod: &Pod) {
+        if let Some(workspace) = pod.annotations().get(WORKSPACE_ANNOTATION) {
+            self.pool_named(&pod.namespace().unwrap_or_default(), workspace);
+        }
     }
 
     fn network_policy_named(&self, namespace: &str, name: &str) {
@@ -311,6 +334,10 @@ fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
     };
     let (namespace, workspace) = (session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str());
     cluster.queues.workspace_named(&namespace, workspace);
+    let demand = |workspace: Arc<Workspace>| workspace.spec.warm.as_ref().is_some_and(|warm| warm.demand.is_some());
+    if session.status.is_none() && cluster.stores.workspaces.get(&namespace, workspace).is_some_and(demand) {
+        cluster.queues.pool_named(&namespace, workspace);
+    }
     // Where users are limited, one that waits or ends concerns the others of its user.
     if (made_way || waits(session.status.as_ref().and_then(|status| status.phase)))
         && cluster.stores.policies.has_under(&namespace)
@@ -348,8 +375,10 @@ fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
         Change::Gone(workspace) => {
             let uid = workspace.uid().unwrap_or_default();
             cluster.memory.forget_workspace(&uid);
+            cluster.memory.forget_other(&uid);
             let namespace = workspace.namespace().unwrap_or_default();
             fence_released(cluster, &namespace, &workspace.name_any(), Some(&uid));
+            cluster.stores.pods.under(&pool_key(&uid)).iter().for_each(|pod| orphaned(cluster, pod));
             (workspace, true)
         }
         Change::Readability(workspace) => {
@@ -363,6 +392,7 @@ fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
     };
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
     cluster.queues.workspace_named(&namespace, &name);
+    cluster.queues.pool_named(&namespace, &name);
     // What concerns those who have an instance is the spec, and whether the Workspace is there. Until then it matters, too,
     // what its status says of the template.
     let seen = workspace.status.as_ref().and_then(|status| status.observed_generation);
@@ -396,6 +426,9 @@ fn pod_changed(cluster: &Cluster, change: Change<'_, Pod>) {
         true => cluster.memory.forget_other(&pod.uid().unwrap_or_default()),
         false => orphaned(cluster, pod),
     }
+    if pod.labels().contains_key(WARM_SLOT_LABEL) {
+        of_pool_changed(cluster, pod, gone);
+    }
     // Either of the two may have been taken by somebody.
     let owners =
         pod.owner_references().iter().filter(|owner| owner.kind == Session::kind(&())).map(|owner| &owner.name);
@@ -412,13 +445,31 @@ fn pod_changed(cluster: &Cluster, change: Change<'_, Pod>) {
     }
 }
 
+/// A pod that was made for a pool: one that waits there, or that has just been adopted, or has gone, concerns the pool and what
+/// its Workspace says of it; one that became ready those who wait for an instance as well.
+fn of_pool_changed(cluster: &Cluster, pod: &Pod, gone: bool) {
+    cluster.memory.heard_of(&pod.uid().unwrap_or_default(), gone);
+    cluster.queues.pool_of(pod);
+    if let Some(workspace) = pod.annotations().get(WORKSPACE_ANNOTATION)
+        && !pod.labels().contains_key(SESSION_UID_LABEL)
+    {
+        cluster.queues.workspace_named(&pod.namespace().unwrap_or_default(), workspace);
+    }
+}
+
 /// A pod that nobody owns is to be looked at where its Session is not known.
 fn orphaned(cluster: &Cluster, pod: &Pod) {
     let namespace = pod.namespace().unwrap_or_default();
-    let is_known = |(session, uid): (&str, &str)| {
-        cluster.stores.sessions.get(&namespace, session).is_some_and(|known| known.uid().as_deref() == Some(uid))
+    let is = |uid: &str, of: Option<Option<String>>| of.flatten().as_deref() == Some(uid);
+    let is_known = |owner: orphan::Owner<'_>| match owner {
+        orphan::Owner::Session(session, uid) => {
+            is(uid, cluster.stores.sessions.get(&namespace, session).map(|known| known.uid()))
+        }
+        orphan::Owner::Workspace(workspace, uid) => {
+            is(uid, cluster.stores.workspaces.get(&namespace, workspace).map(|known| known.uid()))
+        }
     };
-    if orphan::session_of(pod).is_some_and(|session| !is_known(session)) {
+    if orphan::owner_of(pod).is_some_and(|owner| !is_known(owner)) {
         cluster.queues.orphan_named(&namespace, &pod.name_any());
     }
 }
@@ -451,6 +502,7 @@ fn network_policy_changed(cluster: &Cluster, change: Change<'_, NetworkPolicy>) 
     let workspaces = cluster.stores.workspaces.under(&key(namespace, name));
     for workspace in &workspaces {
         cluster.queues.workspace_named(namespace, &workspace.name_any());
+        cluster.queues.pool_named(namespace, &workspace.name_any());
         live_sessions_of(cluster, namespace, &workspace.name_any(), is_not_usable_yet);
     }
     if gone {
@@ -460,8 +512,11 @@ fn network_policy_changed(cluster: &Cluster, change: Change<'_, NetworkPolicy>) 
     }
 }
 
-/// All sessions that wait are to be looked at again.
+/// All sessions that wait are to be looked at again, and all pools.
 pub fn waiting_everywhere(cluster: &Cluster) {
+    for workspace in cluster.stores.workspaces.reader().state_filter(|workspace| workspace.spec.warm.is_some()) {
+        cluster.queues.pool_named(&workspace.namespace().unwrap_or_default(), &workspace.name_any());
+    }
     let is_waiting = |session: &Session| waits(session.status.as_ref().and_then(|status| status.phase));
     for session in cluster.stores.sessions.reader().state_filter(is_waiting) {
         cluster.queues.session(&session);
@@ -511,7 +566,7 @@ pub fn everything(cluster: &Cluster, scope: &Scope) {
     for workspace in
         cluster.stores.workspaces.reader().state_filter(|workspace| there(workspace.metadata.namespace.as_ref()))
     {
-        cluster.queues.workspace_named(&workspace.namespace().unwrap_or_default(), &workspace.name_any());
+        cluster.queues.workspace_changed(&workspace);
     }
     for policy in
         cluster.stores.network_policies.reader().state_filter(|policy| there(policy.metadata.namespace.as_ref()))

@@ -21,7 +21,7 @@ pub(super) async fn reconcile(pod: Arc<Pod>, cluster: Arc<Cluster>) -> Result<Ac
         cluster.memory.forget_other(&pod.uid().unwrap_or_default());
         return Ok(Action::await_change());
     };
-    let stands = observe::has_session(&cluster, &pod).await?;
+    let stands = observe::has_owner(&cluster, &pod).await?;
     for step in decide(&pod, stands).steps {
         apply::orphan_step(&cluster, &namespace, step).await?;
     }

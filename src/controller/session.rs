@@ -11,7 +11,7 @@ use crate::api::Session;
 use crate::cluster::error::CallError;
 use crate::cluster::{Cluster, apply, observe};
 use crate::plan::Plan;
-use crate::plan::session::{Step, World, decide, promises_slot};
+use crate::plan::session::{Step, World, adopts, decide, promises_slot};
 use crate::planted::{self, Bug};
 
 /// Looks at one session and does what its plan says.
@@ -44,6 +44,9 @@ pub(super) async fn reconcile(session: Arc<Session>, cluster: Arc<Cluster>) -> R
             match promises_slot(&world, &plan) {
                 true => cluster.memory.promise(&uid),
                 false => cluster.memory.settle(&uid),
+            }
+            if let Some((name, pod)) = adopts(&plan) {
+                cluster.memory.choose(&uid, name, pod);
             }
             (plan, world.pods.first().cloned())
         };

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use crate::api::workspace::{Protocol, Template};
+use crate::api::workspace::{Protocol, Retention, Template};
 use crate::api::{SESSION_ANNOTATION, SESSION_UID_LABEL, USER_ANNOTATION, WORKSPACE_ANNOTATION, Workspace};
 use crate::hex::hex;
 use crate::plan::{child, name};
@@ -170,6 +170,46 @@ pub fn problems(template: &Template) -> Vec<String> {
         }
     }
     problems
+}
+
+/// What of `template` keeps its instances from being made before there is a session: what is fixed at their start and is the
+/// user's or the session's, or counts from there. In sentences that name the field and the mend.
+pub fn personal_problems(template: &Template) -> Vec<String> {
+    let mut problems = Vec::new();
+    for list in ["initContainers", "containers"] {
+        for container in template.spec.get(list).and_then(Value::as_array).into_iter().flatten() {
+            let at = format!("spec.template.spec.{list}[{}]", container["name"].as_str().unwrap_or_default());
+            problems.extend(container["env"].as_array().into_iter().flatten().filter_map(|variable| {
+                let file = personal_file(variable["valueFrom"]["fieldRef"]["fieldPath"].as_str()?)?;
+                let name = variable["name"].as_str().unwrap_or_default();
+                Some(format!("{at}.env[{name}] is set before there is a user: read the file {FOLDER}/{file}"))
+            }));
+            let part = |mount: &&Value| {
+                mount["name"] == VOLUME && !(mount["subPath"].is_null() && mount["subPathExpr"].is_null())
+            };
+            let parts = container["volumeMounts"].as_array().into_iter().flatten().filter(part).count();
+            problems.extend((parts > 0).then(|| {
+                format!("{at}.volumeMounts[{VOLUME}] with a subPath never changes: read the files in {FOLDER}")
+            }));
+        }
+    }
+    problems.extend(template.spec.get("activeDeadlineSeconds").filter(|seconds| !seconds.is_null()).map(|_| {
+        "spec.template.spec.activeDeadlineSeconds runs while nobody is there: use maxDuration of a SessionPolicy"
+            .to_owned()
+    }));
+    if template.volume_claims.iter().any(|claim| claim.retention == Retention::Retain) {
+        // The API server refuses it; an object may be older than its rule.
+        problems.push(
+            "spec.template.volumeClaims with retention: Retain are their user's: remove the retention".to_owned(),
+        );
+    }
+    problems
+}
+
+/// The file that says what a field of the pod says, where that is the user's or the session's.
+fn personal_file(path: &str) -> Option<&'static str> {
+    let files = [(USER_ANNOTATION, "user"), (SESSION_ANNOTATION, "session"), (SESSION_UID_LABEL, "session-uid")];
+    files.into_iter().find_map(|(key, file)| path.contains(&format!("'{key}'")).then_some(file))
 }
 
 /// Whether a path is the folder or in it, however it is written.

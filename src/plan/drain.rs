@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
 use crate::api::workspace::Drain;
-use crate::api::{WORKSPACE_UID_LABEL, Workspace};
+use crate::api::{SESSION_UID_LABEL, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::child::{self, Child, Failure};
 
 /// More than a Workspace may have at once. Pods that no scalable controller owns are counted by such a number alone
@@ -22,6 +22,9 @@ const MARKS: [(&str, &str, &str); 2] = [
     ("cluster-autoscaler.kubernetes.io/safe-to-evict", "true", "false"),
     ("karpenter.sh/do-not-disrupt", "false", "true"),
 ];
+
+/// The marks of a pod in which nobody works: it may be evicted.
+pub const EVICTABLE: [(&str, &str); 2] = [(MARKS[0].0, MARKS[0].1), (MARKS[1].0, MARKS[1].1)];
 
 /// The marks of the instances of `workspace`, where its template has none of its own.
 pub fn marks(workspace: &Workspace) -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -54,7 +57,15 @@ pub fn budget(workspace: &Workspace) -> Option<PodDisruptionBudget> {
     Some(PodDisruptionBudget {
         metadata: ObjectMeta { owner_references: Some(vec![child::owner(workspace)]), ..child::metadata(workspace) },
         spec: Some(PodDisruptionBudgetSpec {
-            selector: Some(LabelSelector { match_labels: Some(of_workspace), match_expressions: None }),
+            // Nobody works in a pod of its pool.
+            selector: Some(LabelSelector {
+                match_labels: Some(of_workspace),
+                match_expressions: Some(vec![LabelSelectorRequirement {
+                    key: SESSION_UID_LABEL.to_owned(),
+                    operator: "Exists".to_owned(),
+                    values: None,
+                }]),
+            }),
             min_available: Some(IntOrString::Int(MORE_THAN_ALL)),
             max_unavailable: None,
             // In one that is not ready nobody works.

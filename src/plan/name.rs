@@ -10,6 +10,12 @@ pub fn pod(session: &str, session_uid: &str) -> String {
     format!("{}-{}", head(session, 52), hash(&[session_uid]))
 }
 
+/// The name of a pod of a pool: it follows from the Workspace's uid, the number of its place, and the uid of the pod whose place
+/// it takes, if there was one.
+pub fn warm_pod(workspace: &str, workspace_uid: &str, slot: u32, replaces: &str) -> String {
+    format!("{}-warm-{}", head(workspace, 47), hash(&[workspace_uid, &slot.to_string(), replaces]))
+}
+
 /// The name of a retained claim: it follows from the Workspace's uid, the volume and the user.
 pub fn retained_claim(workspace: &str, workspace_uid: &str, volume: &str, user: &str) -> String {
     format!("{}-{volume}-{}", head(workspace, 40), hash(&[workspace_uid, volume, user]))

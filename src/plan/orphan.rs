@@ -1,11 +1,11 @@
-//! An instance that nobody collects: its Session is gone, and somebody has taken its owner, by which Kubernetes would have
-//! deleted it. Owns how such a pod is told from a stranger's.
+//! An instance that nobody collects: its Session is gone, or the Workspace in whose pool it waited, and somebody has taken its
+//! owner, by which Kubernetes would have deleted it. Owns how such a pod is told from a stranger's.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use crate::api::{SESSION_ANNOTATION, SESSION_UID_LABEL};
-use crate::plan::{Plan, name};
+use crate::api::{SESSION_ANNOTATION, SESSION_UID_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL};
+use crate::plan::{Plan, name, pool};
 
 /// One thing to do about such a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,18 +19,30 @@ pub enum Step {
     },
 }
 
-/// The name and the uid of the Session that a pod without an owner was made for. Labels alone make none ours: its name
-/// follows from both.
-pub fn session_of(pod: &Pod) -> Option<(&str, &str)> {
-    let session = pod.annotations().get(SESSION_ANNOTATION)?;
-    let uid = pod.labels().get(SESSION_UID_LABEL)?;
-    let ours = pod.owner_references().is_empty() && pod.metadata.name.as_ref() == Some(&name::pod(session, uid));
-    ours.then_some((session, uid))
+/// For whom a pod without an owner was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// The Session of this name and uid.
+    Session(&'a str, &'a str),
+    /// The Workspace of this name and uid, in whose pool it is.
+    Workspace(&'a str, &'a str),
 }
 
-/// What to do about `pod`, whose Session stands or does not.
-pub fn decide(pod: &Pod, session_stands: bool) -> Plan<Step> {
-    let stays = session_stands || session_of(pod).is_none() || pod.metadata.deletion_timestamp.is_some();
+/// For whom a pod without an owner was made. Labels alone make none ours: its name follows from them.
+pub fn owner_of(pod: &Pod) -> Option<Owner<'_>> {
+    let session = pod.annotations().get(SESSION_ANNOTATION).zip(pod.labels().get(SESSION_UID_LABEL));
+    let named = |(session, uid): (&String, &String)| pod.metadata.name.as_ref() == Some(&name::pod(session, uid));
+    let ours = pod.owner_references().is_empty() && (session.is_some_and(named) || pool::is_of_a_pool(pod));
+    let owner = match session {
+        Some((session, uid)) => Owner::Session(session, uid),
+        None => Owner::Workspace(pod.annotations().get(WORKSPACE_ANNOTATION)?, pod.labels().get(WORKSPACE_UID_LABEL)?),
+    };
+    ours.then_some(owner)
+}
+
+/// What to do about `pod`, for whom it was made stands or does not.
+pub fn decide(pod: &Pod, owner_stands: bool) -> Plan<Step> {
+    let stays = owner_stands || owner_of(pod).is_none() || pod.metadata.deletion_timestamp.is_some();
     let delete = || Step::Delete { name: pod.name_any(), uid: pod.uid().unwrap_or_default() };
     Plan { steps: if stays { Vec::new() } else { vec![delete()] }, notes: Vec::new(), wake: None }
 }

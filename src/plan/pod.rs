@@ -1,4 +1,4 @@
-//! The pod that a session is given: the template as `hardening` merges it, with what Berth must have on top. Built as
+//! The pod that a session is given, at once or by way of a pool: the template as `hardening` merges it, with what Berth must have on top. Built as
 //! JSON, so that fields of a newer Kubernetes pass through untouched.
 
 use k8s_openapi::api::core::v1::Pod;
@@ -13,7 +13,7 @@ use crate::api::{
 };
 use crate::plan::hardening::Hardening;
 use crate::plan::volume::{self, Owner};
-use crate::plan::{contract, drain, name};
+use crate::plan::{child, contract, drain, name};
 
 /// The pod for `session` by the template of `workspace`.
 pub fn for_session(session: &Session, workspace: &Workspace, template: &Template, hardening: &Hardening) -> Value {
@@ -29,17 +29,46 @@ pub fn for_session(session: &Session, workspace: &Workspace, template: &Template
     };
     let mut pod = from_template(workspace, template, owner, hardening);
     pod["metadata"]["name"] = json!(name::pod(&session.name_any(), &uid));
-    pod["metadata"]["labels"][SESSION_UID_LABEL] = json!(uid);
-    pod["metadata"]["annotations"][SESSION_ANNOTATION] = json!(session.name_any());
-    pod["metadata"]["annotations"][ACCESS_ANNOTATION] = json!(workspace.spec.access.without_host());
-    for (key, value) in drain::marks(workspace) {
-        let annotations = &mut pod["metadata"]["annotations"];
-        if annotations[key].is_null() {
-            annotations[key] = json!(value);
+    let personal = personal(session, workspace, template);
+    for kind in ["labels", "annotations"] {
+        for (key, value) in personal[kind].as_object().into_iter().flatten() {
+            pod["metadata"][kind][key] = value.clone();
         }
     }
-    pod["metadata"]["ownerReferences"] = owner_references(session);
+    pod["metadata"]["ownerReferences"] = personal["ownerReferences"].clone();
     pod
+}
+
+/// The metadata by which an instance is a session's, and a pod of a pool becomes one.
+pub fn personal(session: &Session, workspace: &Workspace, template: &Template) -> Value {
+    let mut annotations = marks(template, drain::marks(workspace));
+    annotations.insert(SESSION_ANNOTATION.to_owned(), json!(session.name_any()));
+    annotations.insert(USER_ANNOTATION.to_owned(), json!(session.spec.user.id));
+    json!({
+        "labels": { SESSION_UID_LABEL: session.uid() },
+        "annotations": annotations,
+        "ownerReferences": owner_references(session),
+    })
+}
+
+/// A pod for nobody yet by the template of `workspace`, which is its owner. A drain need not wait for it.
+pub fn for_pool(workspace: &Workspace, template: &Template, hardening: &Hardening) -> Value {
+    let namespace = workspace.namespace().unwrap_or_default();
+    let workspace_name = workspace.name_any();
+    let workspace_uid = workspace.uid().unwrap_or_default();
+    let owner = Owner { namespace: &namespace, workspace: &workspace_name, workspace_uid: &workspace_uid, user: "" };
+    let mut pod = from_template(workspace, template, owner, hardening);
+    for (key, value) in marks(template, drain::EVICTABLE) {
+        pod["metadata"]["annotations"][key] = value;
+    }
+    pod["metadata"]["ownerReferences"] = json!([child::owner(workspace)]);
+    pod
+}
+
+/// Those of `marks` of which the template has none of its own.
+fn marks(template: &Template, marks: impl IntoIterator<Item = (&'static str, &'static str)>) -> Map<String, Value> {
+    let own = |key: &str| template.metadata.as_ref().is_some_and(|meta| meta.annotations.contains_key(key));
+    marks.into_iter().filter(|(key, _)| !own(key)).map(|(key, value)| (key.to_owned(), json!(value))).collect()
 }
 
 /// What the API server is asked about, whether it would accept what the template makes: the claims that are kept,
@@ -92,7 +121,7 @@ fn from_template(workspace: &Workspace, template: &Template, owner: Owner<'_>, h
     labels.insert(WORKSPACE_UID_LABEL.to_owned(), owner.workspace_uid.to_owned());
     let mut annotations = meta.annotations;
     annotations.insert(WORKSPACE_ANNOTATION.to_owned(), owner.workspace.to_owned());
-    annotations.insert(USER_ANNOTATION.to_owned(), owner.user.to_owned());
+    annotations.insert(ACCESS_ANNOTATION.to_owned(), workspace.spec.access.without_host());
     json!({
         "apiVersion": "v1",
         "kind": "Pod",

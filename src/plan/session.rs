@@ -21,7 +21,7 @@ use crate::api::policy::OnExceeded;
 use crate::api::session::{Phase, WhenFull};
 use crate::api::time::{Instant, from_wire};
 use crate::api::workspace::Drain;
-use crate::api::{Session, SessionStatus, Workspace};
+use crate::api::{Session, SessionStatus, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::activity::{self, Counting, Observer, Seen};
 use crate::plan::admission::{self, Blocker, Candidate, Rival};
 use crate::plan::contract::Credential;
@@ -32,10 +32,10 @@ use crate::plan::limit::{self, Own, Standing};
 use crate::plan::network::Fence;
 use crate::plan::phase::{self, Event, Next};
 use crate::plan::policy::{InForce, PolicySource, Rules};
-use crate::plan::{Plan, template, workspace};
+use crate::plan::{Plan, groundwork, pool};
 pub use end::prune_at;
 use outlook::Outlook;
-use steps::{mark, provision, publish, restamp};
+use steps::{adopt, discard, mark, provision, publish, restamp, surplus};
 
 /// What was observed of a session and of what it depends on.
 #[derive(Clone, Debug)]
@@ -54,6 +54,8 @@ pub struct World {
     pub own: Vec<Own>,
     /// The pods that this session owns, by uid.
     pub pods: Vec<Arc<Pod>>,
+    /// A pod of the Workspace's pool that the session may have, if it is to have an instance now.
+    pub warm: Option<Arc<Pod>>,
     /// Whether the API server said that the instance named in the status is gone.
     pub instance_gone: bool,
     /// A pod of another session that still uses this user's retained volumes.
@@ -128,6 +130,15 @@ pub enum Step {
     EnsureSecret(Credential),
     /// Make the pod unless it is there.
     EnsurePod(Box<Value>),
+    /// Make a pod of the pool the session's own, if it is as it was observed. What came of it is a new observation.
+    Adopt {
+        /// The pod's name.
+        pod: String,
+        /// Its uid.
+        uid: String,
+        /// The metadata to merge, with the version that it has to have.
+        metadata: Box<Value>,
+    },
     /// Give the pod back the labels and owner that somebody took.
     Restamp {
         /// The pod's name.
@@ -141,6 +152,13 @@ pub enum Step {
     Dial(Box<Target>),
     /// Delete the pod, if it still has this uid.
     DeletePod {
+        /// The pod's name.
+        pod: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// Delete a pod that nobody ever used, if it still has this uid; the session lives on.
+    Discard {
         /// The pod's name.
         pod: String,
         /// Its uid.
@@ -199,7 +217,16 @@ pub fn decide(world: &World, now: Instant) -> Plan<Step> {
 pub fn promises_slot(world: &World, plan: &Plan<Step>) -> bool {
     let holds = |status: &SessionStatus| condition::is_true(&status.conditions, Type::Admitted);
     let gives = |step: &Step| matches!(step, Step::Publish(status) if holds(status));
-    plan.steps.iter().any(gives) && !world.session.status.as_ref().is_some_and(holds)
+    let claims = |step: &Step| gives(step) || matches!(step, Step::Adopt { .. });
+    plan.steps.iter().any(claims) && !world.session.status.as_ref().is_some_and(holds)
+}
+
+/// The name and the uid of the pod that `plan` has the session adopt.
+pub fn adopts(plan: &Plan<Step>) -> Option<(&str, &str)> {
+    plan.steps.iter().find_map(|step| match step {
+        Step::Adopt { pod, uid, .. } => Some((pod.as_str(), uid.as_str())),
+        _ => None,
+    })
 }
 
 impl View {
@@ -233,7 +260,15 @@ impl View {
             }
             _ => Outlook::none(),
         };
-        let instance = world.pods.first().map(|pod| (Arc::clone(pod), instance::health(pod)));
+        let instance = world.pods.iter().find(|pod| !is_spent(pod, &before));
+        let instance = instance.map(|pod| (Arc::clone(pod), instance::health(pod)));
+        let phase = match phase {
+            // It has a pod by adoption, which was its claim: only the status does not say so yet.
+            Phase::Pending if instance.as_ref().is_some_and(|(pod, _)| holds(world, pod)) && force.is_some() => {
+                Phase::Starting
+            }
+            phase => phase,
+        };
         let created_ahead_until = created(&world.session).map(|created| created - activity::MAX_SKEW);
         Self { before, phase, force, policy_trouble, workspace_gone, created_ahead_until, seen, outlook, instance }
     }
@@ -260,6 +295,18 @@ fn borne_out(status: &SessionStatus) -> Phase {
         None if condition::is_true(&status.conditions, Type::Admitted) => Phase::Starting,
         None => Phase::Pending,
     }
+}
+
+/// Whether `pod` gives its session a slot: it was made by the Workspace that stands.
+fn holds(world: &World, pod: &Pod) -> bool {
+    let uid = world.workspace.as_ref().and_then(|workspace| workspace.uid());
+    uid.is_some() && pod.labels().get(WORKSPACE_UID_LABEL) == uid.as_ref()
+}
+
+/// Whether `pod` was adopted and broke before anybody could use it: it is given back, and another takes its place.
+fn is_spent(pod: &Pod, before: &SessionStatus) -> bool {
+    let unused = before.ready_at.is_none() && before.instance.is_none();
+    unused && pool::is_of_a_pool(pod) && matches!(instance::health(pod), Health::Lost(_))
 }
 
 /// The rules that the Workspace's policy gives now, or why it gives none. A session that was launched under a policy,
@@ -290,9 +337,11 @@ fn current_rules(world: &World, held: Option<&InForce>) -> (Option<Rules>, Optio
 /// Since when the Workspace is gone that the session was launched from: since the first look without it, as
 /// the condition remembers. One that is being deleted is gone, and so is one of another uid.
 fn workspace_gone(world: &World, before: &SessionStatus, now: Instant) -> Option<Instant> {
-    let known = before.workspace.as_ref()?;
+    // A pod that was adopted says it where the status does not yet.
+    let adopted = || world.pods.iter().find(|pod| pool::is_of_a_pool(pod))?.labels().get(WORKSPACE_UID_LABEL);
+    let known = before.workspace.as_ref().map(|known| &known.uid).or_else(adopted)?;
     let stands = world.workspace.as_ref().is_some_and(|workspace| {
-        workspace.metadata.deletion_timestamp.is_none() && workspace.uid().as_deref() == Some(&known.uid)
+        workspace.metadata.deletion_timestamp.is_none() && workspace.uid().as_ref() == Some(known)
     });
     if stands || (world.workspace.is_none() && world.workspace_unread.is_some()) {
         return None;
@@ -334,11 +383,7 @@ fn admit(world: &World, view: &View) -> Result<(Arc<Workspace>, InForce), Blocke
         return Err(trouble.clone());
     }
     let force = view.force.clone().ok_or_else(|| Blocker::WorkspaceNotFound(name()))?;
-    sound_template(&workspace, &world.hardening)?;
-    fenced(world)?;
-    if let Some(Err(why)) = &world.secret {
-        return Err(Blocker::Unkeyed(why.clone()));
-    }
+    groundwork::stands(&workspace, &world.hardening, &world.fence, world.secret.as_ref())?;
     if workspace.spec.maintenance {
         return Err(Blocker::Maintenance);
     }
@@ -376,39 +421,17 @@ fn fails_at(blocker: &Blocker) -> bool {
     }
 }
 
-/// Whether the template, as it is written now, may be launched: by our own rules, and by the API server's word. A
-/// launch waits for that, which comes at once: one that it refuses would fail for good.
-fn sound_template(workspace: &Workspace, hardening: &Hardening) -> Result<(), Blocker> {
-    let Some(template) = &workspace.spec.template else { return Ok(()) };
-    template::check(template, hardening).map_err(Blocker::TemplateInvalid)?;
-    let conditions = workspace.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let said = condition::find(conditions, Type::TemplateValid)
-        .filter(|valid| valid.observed_generation == workspace.metadata.generation)
-        .ok_or(Blocker::TemplateUntried)?;
-    match said.status {
-        condition::Status::False => Err(Blocker::TemplateInvalid(said.message.clone())),
-        // It was given under other settings, or by another version: it is about to be asked for again.
-        condition::Status::True if said.message != workspace::accepted(hardening) => Err(Blocker::TemplateUntried),
-        condition::Status::True | condition::Status::Unknown => Ok(()),
-    }
-}
-
-/// Whether the wall stands that the instance is to be behind from its first moment.
-fn fenced(world: &World) -> Result<(), Blocker> {
-    match &world.fence {
-        Fence::Unneeded | Fence::Unwanted { .. } | Fence::Stands => Ok(()),
-        Fence::Wanting { failed: None, .. } => Err(Blocker::Unfenced(None)),
-        Fence::Wanting { failed: Some((_, why)), .. } | Fence::Impossible(why) => {
-            Err(Blocker::Unfenced(Some(why.clone())))
-        }
-        Fence::Going => Err(Blocker::Unfenced(Some("it is being deleted".to_owned()))),
-    }
-}
-
-/// The launch. The claim on the slot is written before its effects, so that it survives a crash between them.
+/// The launch: onto a pod that is ready, whose adoption is the claim on the slot (ADR 0021); else the claim is written before its
+/// effects, so that it survives a crash between them.
 fn launch(world: &World, view: &View, workspace: &Workspace, force: &InForce, now: Instant) -> Plan<Step> {
+    if let Some(adopt) = adopt(world, workspace) {
+        let steps = discard(world, &view.before).into_iter().chain([adopt]).collect();
+        // What comes of it is looked at at once.
+        return Plan { steps, notes: Vec::new(), wake: Some(now) };
+    }
     let mut steps = publish(view, status::admitted(world, view, workspace, force, now));
     steps.extend(mark(&world.session, true));
+    steps.extend(discard(world, &view.before));
     steps.extend(provision(world, workspace));
     Plan { steps, notes: Vec::new(), wake: Some(now + force.rules.start_timeout) }
 }
@@ -431,11 +454,14 @@ fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
         _ => None,
     };
     // The template may have been edited since the slot was given.
-    let unsound = world.workspace.as_deref().and_then(|workspace| sound_template(workspace, &world.hardening).err());
-    let unkeyed = || world.secret.as_ref()?.as_ref().err().map(|why| Blocker::Unkeyed(why.clone()));
-    let blocker = unsound.or_else(|| fenced(world).err()).or_else(unkeyed).filter(|_| view.instance.is_none());
+    let blocker = world
+        .workspace
+        .as_deref()
+        .and_then(|it| groundwork::stands(it, &world.hardening, &world.fence, world.secret.as_ref()).err())
+        .filter(|_| view.instance.is_none());
     let mut steps = publish(view, status::still_starting(world, view, blocker.as_ref(), now));
     steps.extend(mark(&world.session, true));
+    steps.extend(discard(world, &view.before));
     if view.instance.is_none() && retry.is_none() && blocker.is_none() {
         steps.extend(world.workspace.as_deref().map(|workspace| provision(world, workspace)).unwrap_or_default());
     }
@@ -473,6 +499,7 @@ fn usable(world: &World, view: &View, now: Instant) -> Plan<Step> {
     let mut steps = publish(view, status);
     steps.extend(mark(&world.session, true));
     steps.extend(restamp(world));
+    steps.extend(surplus(world, &view.before));
     Plan { steps, notes, wake }
 }
 

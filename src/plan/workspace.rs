@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::api::condition::{self, Claim, Status, Type, merge};
 use crate::api::session::Phase;
 use crate::api::time::{Instant, floor_second, from_wire};
+use crate::api::warm::WarmStatus;
 use crate::api::workspace::{ReclaimPolicy, WorkspacePhase};
 use crate::api::{Reason, TRACKING_KEYS, Workspace, WorkspaceStatus};
 use crate::plan::child::Child;
@@ -18,7 +19,8 @@ use crate::plan::contract::Credential;
 use crate::plan::hardening::Hardening;
 use crate::plan::network::Fence;
 use crate::plan::policy::PolicySource;
-use crate::plan::{Note, Plan, Severity, pod, template};
+use crate::plan::pool::{self, Standing};
+use crate::plan::{Note, Plan, Severity, pod, shorten, template};
 
 /// What was observed of a Workspace and its sessions.
 #[derive(Clone, Debug)]
@@ -43,6 +45,10 @@ pub struct World {
     pub budget: Child<PodDisruptionBudget>,
     /// The Secret of its instances, where this process has not made it.
     pub secret: Option<Credential>,
+    /// What its template makes, as `pool::template_hash` says; nothing where it has none.
+    pub hash: Option<String>,
+    /// How its pool stands, if it has one.
+    pub pool: Option<Standing>,
 }
 
 /// How the last session of a Workspace ended.
@@ -227,15 +233,19 @@ const REFUSED: &str = "Refused";
 /// Reason of the condition `TemplateValid` of a template that something beside it stands against.
 const FORBIDDEN: &str = "Forbidden";
 
-/// What the status says of this very generation, under the settings of today: a restart does not ask again about what
+/// What the status says of this very generation, or of one with the same template, under the settings of today: a restart does not ask again about what
 /// cannot have changed.
 fn remembered(world: &World) -> Verdict {
     let (workspace, hardening) = (&world.workspace, &world.hardening);
     let said = workspace
         .status
         .as_ref()
-        .and_then(|status| condition::find(&status.conditions, Type::TemplateValid))
-        .filter(|valid| valid.observed_generation == workspace.metadata.generation);
+        .and_then(|status| Some((condition::find(&status.conditions, Type::TemplateValid)?, &status.template_hash)))
+        .filter(|(valid, of)| {
+            let same = of.is_some() && **of == world.hash;
+            same || valid.observed_generation == workspace.metadata.generation
+        })
+        .map(|(valid, _)| valid);
     match said {
         Some(valid) if valid.status == Status::True && valid.message == accepted(hardening) => {
             Verdict::Valid(valid.message.clone())
@@ -303,6 +313,7 @@ fn status(world: &World, before: &WorkspaceStatus, verdict: &Verdict, now: Insta
     let mut claims = vec![template];
     claims.extend(fence);
     claims.extend(unprotected(world));
+    claims.extend(world.pool.as_ref().map(filled));
     if ready.status == Status::False {
         claims.push(Claim::holds(Type::Stalled, &ready.reason, &ready.message));
     }
@@ -311,6 +322,13 @@ fn status(world: &World, before: &WorkspaceStatus, verdict: &Verdict, now: Insta
     WorkspaceStatus {
         phase: Some(phase),
         active_sessions: Some(i32::try_from(world.holding).unwrap_or(i32::MAX)),
+        template_hash: world.hash.clone().filter(|_| !matches!(verdict, Verdict::Untried(..))),
+        warm: world.pool.as_ref().map(|pool| WarmStatus {
+            ready: i32::try_from(pool.ready).unwrap_or(i32::MAX),
+            replicas: i32::try_from(pool.replicas).unwrap_or(i32::MAX),
+            desired: i32::try_from(pool.desired).unwrap_or(i32::MAX),
+            selector: pool::selector(&world.workspace),
+        }),
         conditions: merge(&before.conditions, claims, generation, floor_second(now)),
         observed_generation: generation,
     }
@@ -337,6 +355,14 @@ fn fence(world: &World) -> Option<Claim> {
             "the NetworkPolicy of its instances is being deleted, and a finalizer holds it: once that is removed, it is made anew",
         )),
         Fence::Impossible(why) => Some(wrong("Invalid", why)),
+    }
+}
+
+/// Whether as many instances wait as are wanted.
+fn filled(pool: &Standing) -> Claim {
+    match &pool.lack {
+        Some((reason, message)) => Claim::new(Type::WarmPoolFilled, Status::False, *reason, shorten(message)),
+        None => Claim::holds(Type::WarmPoolFilled, "Filled", format!("{} of {} are ready", pool.ready, pool.desired)),
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{delete, manager, post, to_value, with_uid};
+use super::{delete, difference, manager, post, to_value, with_uid};
 use crate::api::{OPERATOR_MANAGER, WORKSPACE_UID_LABEL, Workspace};
 use crate::cluster::Cluster;
 use crate::cluster::cache::Cache;
@@ -49,7 +49,10 @@ pub async fn steps(cluster: &Cluster, workspace: &Workspace, steps: Vec<workspac
                 delete(cluster, &budgets, &name, &with_uid(&uid)).await?;
             }
             workspace::Step::Publish(status) => {
-                let patch = json!({ "metadata": { "resourceVersion": workspace.resource_version() }, "status": to_value(status.as_ref())? });
+                let before = to_value(&workspace.status.clone().unwrap_or_default())?;
+                let changed = difference(Some(&before), Some(&to_value(status.as_ref())?));
+                let patch =
+                    json!({ "metadata": { "resourceVersion": workspace.resource_version() }, "status": changed });
                 cluster.leadership.check()?;
                 let written =
                     bounded(api.patch_status(&workspace.name_any(), &manager(), &Patch::Merge(patch))).await?;

@@ -21,7 +21,7 @@ use crate::api::{Reason, SESSION_FINALIZER, SessionStatus, VELERO_EXCLUDE_LABEL}
 use crate::plan::activity::Observer;
 use crate::plan::child::Child;
 use crate::plan::policy::PolicySource;
-use crate::plan::session::{Attempt, Step, World, decide, promises_slot};
+use crate::plan::session::{Attempt, Step, World, adopts, decide, promises_slot};
 use crate::plan::{Plan, phase, shorten, template};
 
 /// Whatever a session and its surroundings say, each plan keeps the session's promises, and what was decided comes to
@@ -173,13 +173,21 @@ impl Life {
                 }
                 self.world.attempt = Attempt::None;
             }
+            Step::Adopt { uid, metadata, .. } => {
+                if let Some(mut pod) = self.world.warm.take().filter(|pod| pod.uid().as_ref() == Some(&uid)) {
+                    restamp(Arc::make_mut(&mut pod), &metadata);
+                    pods.push(pod);
+                }
+            }
             Step::Restamp { uid, metadata, .. } => {
                 for pod in pods.iter_mut().filter(|pod| pod.uid().as_ref() == Some(&uid)) {
                     restamp(Arc::make_mut(pod), &metadata);
                 }
             }
             Step::Dial(target) => self.world.attempt = Attempt::Reached(target),
-            Step::DeletePod { uid, .. } => pods.retain(|pod| pod.uid().as_ref() != Some(&uid)),
+            Step::DeletePod { uid, .. } | Step::Discard { uid, .. } => {
+                pods.retain(|pod| pod.uid().as_ref() != Some(&uid))
+            }
             Step::DeleteSession => self.gone = true,
         }
     }
@@ -202,7 +210,8 @@ fn restamp(pod: &mut Pod, metadata: &Value) {
 
 /// What every plan keeps to, whatever it was made of.
 fn keeps_to(world: &World, plan: &Plan<Step>, now: Instant) {
-    assert!(plan.wake.is_none_or(|wake| wake > now), "{:?} is no time to wake at {now}", plan.wake);
+    let at_once = adopts(plan).is_some();
+    assert!(plan.wake.is_none_or(|wake| wake > now || at_once), "{:?} is no time to wake at {now}", plan.wake);
     for note in &plan.notes {
         assert!(shorten(&note.message).len() <= MOST, "an event that nobody takes: {note:?}");
     }
@@ -225,6 +234,14 @@ fn keeps_to(world: &World, plan: &Plan<Step>, now: Instant) {
             Step::EnsureSecret(_) if !world.pods.is_empty() && slot(&before) => {
                 assert!(!ended && before.ready_at.is_none(), "a Secret for an instance that does not wait for one");
             }
+            Step::Adopt { uid, metadata, .. } => {
+                let is_warm = world.warm.as_ref().is_some_and(|pod| pod.uid().as_ref() == Some(uid));
+                let version = world.warm.as_ref().and_then(|pod| pod.resource_version());
+                assert!(is_warm && metadata["resourceVersion"] == json!(version), "not as it was seen: {metadata}");
+                assert!(!ended && !slot(&before), "adopted by one who has a slot, or none any more");
+                let stands = !matches!(world.fence, Child::Wanting { .. } | Child::Going | Child::Impossible(_));
+                assert!(stands, "an instance before its wall: {:?}", world.fence);
+            }
             // The claim on a slot and the finalizer come before what they are for.
             Step::EnsureClaim(_) | Step::EnsureSecret(_) | Step::EnsurePod(_) | Step::Dial(_) => {
                 let stands = !matches!(world.fence, Child::Wanting { .. } | Child::Going | Child::Impossible(_));
@@ -245,10 +262,21 @@ fn keeps_to(world: &World, plan: &Plan<Step>, now: Instant) {
                 assert!(uids.contains(uid), "a pod that is none of the session's");
                 assert!(ended, "a pod deleted under its live session");
             }
+            Step::Discard { uid, .. } => {
+                assert!(uids.contains(uid) && !ended, "a pod that is none of the session's, or is released");
+                let unused = match before.instance.as_ref().map(|instance| &instance.uid) {
+                    // Only beside the one that the status names.
+                    Some(named) => named != uid && uids.contains(named),
+                    // One that broke before anybody could use it.
+                    None => before.ready_at.is_none() && uid == "adopted",
+                };
+                assert!(unused, "a pod discarded under its live session");
+            }
             Step::DeleteSession => assert!(ended && before.ended_at.is_some(), "a session pruned that has not ended"),
         }
     }
-    assert_eq!(promises_slot(world, plan), !slot(&before) && slot(&status), "a slot is promised once");
+    let claims = slot(&status) || adopts(plan).is_some();
+    assert_eq!(promises_slot(world, plan), !slot(&before) && claims, "a slot is promised once");
 }
 
 /// Whether the rules in force ask a gateway for the activity.

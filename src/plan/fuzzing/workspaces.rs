@@ -38,6 +38,8 @@ fn life(bytes: &mut Unstructured<'_>) -> Result<()> {
         fence: worlds::child(bytes, now)?,
         budget: worlds::child(bytes, now)?,
         secret: bytes.ratio(1u8, 8u8)?.then(Credential::default),
+        hash: None,
+        pool: None,
     };
     if bytes.ratio(1u8, 8u8)? {
         // More than a status can say.

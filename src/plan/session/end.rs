@@ -4,7 +4,7 @@
 
 use kube::ResourceExt;
 
-use super::steps::{mark, publish, restamp};
+use super::steps::{mark, publish, release, restamp};
 use super::{Pruner, Step, View, World, status};
 use crate::api::condition::{Claim, Status, Type, merge};
 use crate::api::duration;
@@ -74,12 +74,6 @@ pub fn prune_at(session: &Session, policy: &PolicySource) -> Option<Instant> {
     let status = session.status.as_ref()?;
     let kept = session.metadata.deletion_timestamp.is_some() || is_tracked(session);
     Some(status.ended_at? + keep_for(policy, status)).filter(|_| !kept)
-}
-
-/// Deletes every pod of the session that is not going already, also one that turned up late.
-fn release(world: &World) -> Vec<Step> {
-    let staying = world.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-    staying.map(|pod| Step::DeletePod { pod: pod.name_any(), uid: pod.uid().unwrap_or_default() }).collect()
 }
 
 /// Whether a tool would create the object again if it were pruned.

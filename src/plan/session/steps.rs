@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::{Step, View, World};
+use super::{Step, View, World, is_spent};
 use crate::api::{
     MANAGED_BY, MANAGED_BY_LABEL, SESSION_ANNOTATION, SESSION_FINALIZER, SESSION_UID_LABEL, Session, SessionStatus,
     USER_ANNOTATION, VELERO_EXCLUDE_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
@@ -52,6 +52,44 @@ pub(super) fn provision(world: &World, workspace: &Workspace) -> Vec<Step> {
         (None, Some(endpoint)) => vec![Step::Dial(Box::new(Target::of(endpoint, &workspace.spec.access)))],
         (None, None) => Vec::new(),
     }
+}
+
+/// The adoption of the pod of the pool that the session may have. Nobody else gets it: the patch holds the version in which it was
+/// ready and nobody's.
+pub(super) fn adopt(world: &World, workspace: &Workspace) -> Option<Step> {
+    let (pod, template) = (world.warm.as_ref()?, workspace.spec.template.as_ref()?);
+    let uid = pod.uid()?;
+    let mut metadata = pod::personal(&world.session, workspace, template);
+    metadata["uid"] = serde_json::json!(uid);
+    metadata["resourceVersion"] = serde_json::json!(pod.resource_version());
+    Some(Step::Adopt { pod: pod.name_any(), uid, metadata: Box::new(metadata) })
+}
+
+/// Deletes adopted pods that broke before anybody could use them.
+pub(super) fn discard(world: &World, before: &SessionStatus) -> Vec<Step> {
+    staying(world.pods.iter().filter(|pod| is_spent(pod, before)))
+        .map(|(pod, uid)| Step::Discard { pod, uid })
+        .collect()
+}
+
+/// Deletes pods of the session beside the one that its status names: only of two operators at once each could give it one, and
+/// nobody was ever in this.
+pub(super) fn surplus(world: &World, before: &SessionStatus) -> Vec<Step> {
+    let Some(named) = &before.instance else { return Vec::new() };
+    let is_there = world.pods.iter().any(|pod| pod.uid().as_ref() == Some(&named.uid));
+    let others = world.pods.iter().filter(|pod| is_there && pod.uid().as_ref() != Some(&named.uid));
+    staying(others).map(|(pod, uid)| Step::Discard { pod, uid }).collect()
+}
+
+/// Deletes all pods of a session that has ended.
+pub(super) fn release(world: &World) -> Vec<Step> {
+    staying(world.pods.iter()).map(|(pod, uid)| Step::DeletePod { pod, uid }).collect()
+}
+
+/// The name and the uid of each that is not going already.
+fn staying<'a>(pods: impl Iterator<Item = &'a Arc<Pod>>) -> impl Iterator<Item = (String, String)> {
+    let staying = pods.filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    staying.map(|pod| (pod.name_any(), pod.uid().unwrap_or_default()))
 }
 
 /// Gives a pod of this session back what makes it findable and collectable, if somebody took it.

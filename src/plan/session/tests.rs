@@ -7,4 +7,5 @@ mod life;
 mod limits;
 mod properties;
 mod staying;
+mod warm;
 mod watched;

@@ -31,6 +31,8 @@ fn world(changes: Value) -> World {
         fence: Fence::Stands,
         budget: Child::Stands,
         secret: None,
+        hash: None,
+        pool: None,
     }
 }
 

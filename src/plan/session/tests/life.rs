@@ -71,6 +71,7 @@ impl Life {
                 policy: PolicySource::BuiltIn,
                 rivals: Vec::new(),
                 pods: Vec::new(),
+                warm: None,
                 instance_gone: false,
                 volume_holder: None,
                 attempt: Attempt::None,
@@ -153,9 +154,23 @@ impl Life {
                 }
                 self.world.attempt = Attempt::None;
             }
+            Step::Adopt { uid, metadata, .. } => {
+                if let Some(pod) = self.world.warm.take().filter(|pod| pod.uid().as_ref() == Some(&uid)) {
+                    let mut whole = json!(*pod);
+                    for field in ["labels", "annotations"] {
+                        for (key, value) in metadata[field].as_object().into_iter().flatten() {
+                            whole["metadata"][field][key] = value.clone();
+                        }
+                    }
+                    whole["metadata"]["ownerReferences"] = metadata["ownerReferences"].clone();
+                    self.world.pods.push(Arc::new(parse(whole)));
+                }
+            }
             Step::Restamp { .. } => {}
             Step::Dial(target) => self.world.attempt = Attempt::Reached(target),
-            Step::DeletePod { uid, .. } => self.world.pods.retain(|pod| pod.uid().as_deref() != Some(&uid)),
+            Step::DeletePod { uid, .. } | Step::Discard { uid, .. } => {
+                self.world.pods.retain(|pod| pod.uid().as_deref() != Some(&uid))
+            }
             Step::DeleteSession => self.deleted = true,
         }
     }

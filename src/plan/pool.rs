@@ -1,0 +1,414 @@
+//! The planner of pools: which pods of a Workspace wait for sessions, which of them one may have, what is made, and what goes.
+//! Owns the places of a pool and the names that follow from them (ADR 0021); how many are wanted when is `schedule`'s, and the
+//! adoption itself a step of the session.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::api::time::{Instant, from_wire};
+use crate::api::workspace::Template;
+use crate::api::{
+    MANAGED_BY, MANAGED_BY_LABEL, REPLACES_ANNOTATION, SESSION_UID_LABEL, TEMPLATE_LABEL, WARM_SLOT_LABEL,
+    WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
+};
+use crate::hex::hex;
+use crate::plan::admission::Blocker;
+use crate::plan::child::Failure;
+use crate::plan::contract::Credential;
+use crate::plan::hardening::Hardening;
+use crate::plan::instance::{self, Health};
+use crate::plan::schedule::Wanted;
+use crate::plan::{Note, Plan, Severity, contract, name, pod, shorten};
+
+/// How many may come at once in a pool of which none has been ready yet, and how many one look takes away.
+const BATCH: usize = 8;
+/// How long a pod may be in trouble before another takes its place.
+const PATIENCE: TimeDelta = TimeDelta::minutes(2);
+/// A pod that comes for so long may wait for a Secret that somebody has deleted: no pod says so.
+const SECRET_DOUBT: TimeDelta = TimeDelta::seconds(30);
+
+/// What was observed of a pool.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The Workspace.
+    pub workspace: Arc<Workspace>,
+    /// What its template makes today, as [`template_hash`] says.
+    pub hash: String,
+    /// How many are wanted.
+    pub wanted: Wanted,
+    /// All pods that were made for its pool and serve no session.
+    pub pods: Vec<Arc<Pod>>,
+    /// Those that were made for a place that none of these has, and serve a session.
+    pub serving: Vec<Arc<Pod>>,
+    /// How many sessions of the Workspace have an instance.
+    pub holding: usize,
+    /// The uids of those that a session has chosen.
+    pub promised: HashSet<String>,
+    /// The names of the nodes that are being drained.
+    pub drained: BTreeSet<String>,
+    /// What has to stand before an instance is made, and does not.
+    pub blocker: Option<Blocker>,
+    /// The Secret that its instances need, if they do.
+    pub secret: Option<Credential>,
+    /// What the installation says of every instance.
+    pub hardening: Arc<Hardening>,
+    /// How long the start of an instance may take.
+    pub start_timeout: TimeDelta,
+    /// What became of the last attempt to make a pod.
+    pub failed: Option<Failure>,
+    /// The last pod that went bad while none was ready.
+    pub broken: Option<Failure>,
+}
+
+/// One thing to do about a pool.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Make the Secret of the Workspace, and see to it that it says this.
+    EnsureSecret(Credential),
+    /// Make the pod unless it is there.
+    Make(Box<Value>),
+    /// Delete the pod, if it still has this uid and is as it was observed: nobody has it.
+    Remove {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// The version in which nobody had it.
+        resource_version: Option<String>,
+        /// Why, where it went bad: then the next is worth an attempt later.
+        bad: Option<String>,
+    },
+}
+
+/// How a pool stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How many are to be there.
+    pub desired: usize,
+    /// How many are there, in whatever state.
+    pub replicas: usize,
+    /// How many can be adopted.
+    pub ready: usize,
+    /// Why there are fewer, or what of its spec cannot be followed, as one word for programs and a sentence for people.
+    pub lack: Option<(&'static str, String)>,
+}
+
+/// What the template of `workspace` makes, as a label's value: two that are the same make the same pods.
+pub fn template_hash(workspace: &Workspace, template: &Template, hardening: &Hardening) -> String {
+    let made = pod::for_pool(workspace, template, hardening);
+    // A claim that is kept is no part of the pod.
+    let claims = json!(template.volume_claims);
+    hex(&Sha256::digest(format!("{made}{claims}"))[..8])
+}
+
+/// The labels of the pods of a pool by which an autoscaler finds them.
+pub fn selector(workspace: &Workspace) -> String {
+    let uid = workspace.uid().unwrap_or_default();
+    format!("{WORKSPACE_UID_LABEL}={uid},{WARM_SLOT_LABEL},!{SESSION_UID_LABEL}")
+}
+
+/// Whether a session may have `pod`, which is of the pool of the Workspace of this uid: it is ready, nobody's, and of what the
+/// template makes today.
+pub fn is_adoptable(pod: &Pod, workspace_uid: &str, hash: &str) -> bool {
+    is_member(pod, workspace_uid)
+        && pod.metadata.deletion_timestamp.is_none()
+        && pod.labels().get(TEMPLATE_LABEL).is_some_and(|of| of == hash)
+        && instance::health(pod) == Health::Usable
+}
+
+/// Whether `pod` waits in a pool for a session, whatever its state, and is as the pool made it.
+pub fn is_member(pod: &Pod, workspace_uid: &str) -> bool {
+    let owners = pod.owner_references();
+    slot(pod).is_some()
+        && !pod.labels().contains_key(SESSION_UID_LABEL)
+        && pod.labels().get(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGED_BY)
+        && owners.len() == 1
+        && owners.iter().all(|owner| owner.kind == "Workspace" && owner.uid == workspace_uid)
+}
+
+/// Whether `pod` was made for a pool, whoever has it by now: its name follows from what it says of itself.
+pub fn is_of_a_pool(pod: &Pod) -> bool {
+    let said = || {
+        let workspace = pod.annotations().get(WORKSPACE_ANNOTATION)?;
+        let uid = pod.labels().get(WORKSPACE_UID_LABEL)?;
+        let replaces = pod.annotations().get(REPLACES_ANNOTATION).map_or("", String::as_str);
+        Some(name::warm_pod(workspace, uid, slot(pod)?, replaces))
+    };
+    said().is_some_and(|name| pod.metadata.name.as_ref() == Some(&name))
+}
+
+/// The number of the pod's place.
+pub fn slot(pod: &Pod) -> Option<u32> {
+    pod.labels().get(WARM_SLOT_LABEL)?.parse().ok()
+}
+
+/// What a pod is to its pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Member {
+    /// Nothing any more: it goes, or serves a session.
+    Left,
+    /// It is to go, for this reason where it went bad.
+    Leaves(Option<String>),
+    /// It is of an older template.
+    Outdated,
+    /// It finds no node, in the scheduler's words.
+    Unschedulable(String),
+    /// It comes, or is in trouble, in these words, until it is given up.
+    Coming(Option<String>, Instant),
+    /// A session may have it.
+    Ready,
+}
+
+fn member(world: &World, pod: &Pod, now: Instant) -> Member {
+    let uid = world.workspace.uid().unwrap_or_default();
+    if pod.metadata.deletion_timestamp.is_some() || pod.labels().contains_key(SESSION_UID_LABEL) {
+        return Member::Left;
+    }
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+    if !is_member(pod, &uid) || node.is_some_and(|node| world.drained.contains(node)) {
+        return Member::Leaves(None);
+    }
+    if pod.labels().get(TEMPLATE_LABEL) != Some(&world.hash) {
+        return Member::Outdated;
+    }
+    let (trouble, patience) = match instance::health(pod) {
+        Health::Usable => return Member::Ready,
+        Health::Lost(why) => return Member::Leaves(Some(why)),
+        Health::Troubled(trouble) if trouble.reason == "Unschedulable" => {
+            return Member::Unschedulable(trouble.message);
+        }
+        Health::Coming => (None, world.start_timeout),
+        Health::Troubled(trouble) => (Some(trouble.message), PATIENCE),
+    };
+    let until = unready_since(pod).unwrap_or(now) + patience;
+    match until <= now {
+        true => Member::Leaves(Some(trouble.unwrap_or_else(|| "it did not become ready".to_owned()))),
+        false => Member::Coming(trouble, until),
+    }
+}
+
+/// Since when the pod has not been ready: since it last was, or was made.
+fn unready_since(pod: &Pod) -> Option<Instant> {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+    let since =
+        ready.and_then(|ready| ready.last_transition_time.as_ref()).or(pod.metadata.creation_timestamp.as_ref());
+    since.map(from_wire)
+}
+
+/// A pool as it was counted.
+struct Count<'a> {
+    wanted: usize,
+    /// Those that leave, with why where they went bad.
+    leaving: Vec<(&'a Arc<Pod>, Option<String>)>,
+    /// Those of an older template, which leave as others can be made.
+    outdated: Vec<&'a Arc<Pod>>,
+    /// Those that stay, with what they are.
+    staying: Vec<(&'a Arc<Pod>, Member)>,
+}
+
+impl<'a> Count<'a> {
+    fn of(world: &'a World, now: Instant) -> Self {
+        let spec = &world.workspace.spec;
+        let none = spec.maintenance || spec.warm.is_none() || impossible(world).is_some();
+        // More than there are slots could never be had.
+        let slots = usize::try_from(spec.max_sessions).unwrap_or(0);
+        let wanted = if none { 0 } else { world.wanted.count.min(slots) };
+        let (mut leaving, mut outdated, mut staying) = (Vec::new(), Vec::new(), Vec::new());
+        for pod in &world.pods {
+            match member(world, pod, now) {
+                Member::Left => {}
+                Member::Leaves(why) => leaving.push((pod, why)),
+                Member::Outdated if wanted == 0 => leaving.push((pod, None)),
+                Member::Outdated => outdated.push(pod),
+                member => staying.push((pod, member)),
+            }
+        }
+        let mut count = Self { wanted, leaving, outdated, staying };
+        count.shrink();
+        count
+    }
+
+    /// Has those leave that are more than wanted: the least useful first.
+    fn shrink(&mut self) {
+        let rank = |member: &Member| match member {
+            Member::Ready => 0,
+            Member::Coming(..) => 1,
+            Member::Unschedulable(_) | Member::Left | Member::Leaves(_) | Member::Outdated => 2,
+        };
+        self.staying.sort_by_key(|(pod, member)| (rank(member), slot(pod), pod.uid()));
+        let surplus = self.staying.split_off(self.staying.len().min(self.wanted));
+        self.leaving.extend(surplus.into_iter().map(|(pod, _)| (pod, None)));
+    }
+
+    fn ready(&self) -> usize {
+        self.staying.iter().filter(|(_, member)| *member == Member::Ready).count()
+    }
+
+    fn unschedulable(&self) -> Option<&String> {
+        self.staying.iter().find_map(|(_, member)| match member {
+            Member::Unschedulable(why) => Some(why),
+            _ => None,
+        })
+    }
+
+    /// How many may be made now: as many at once as have come to something before, or a few; none while the cluster has no room for
+    /// those there are, or refuses them.
+    fn room(&self, world: &World, now: Instant) -> usize {
+        let waits = [&world.failed, &world.broken].into_iter().flatten().any(|(at, _)| *at > now);
+        if waits || world.blocker.is_some() || self.unschedulable().is_some() {
+            return 0;
+        }
+        let ready = self.ready();
+        BATCH.max(ready + world.holding).saturating_sub(self.staying.len() - ready)
+    }
+}
+
+/// Why the Workspace can have no pool, whatever it asks for: then its launches are cold.
+fn impossible(world: &World) -> Option<String> {
+    let problems = contract::personal_problems(world.workspace.spec.template.as_ref()?);
+    (!problems.is_empty()).then(|| format!("launches are cold: {}", problems.join("; ")))
+}
+
+/// How the pool in `world` stands at `now`.
+pub fn standing(world: &World, now: Instant) -> Standing {
+    let count = Count::of(world, now);
+    let (desired, ready) = (count.wanted, count.ready());
+    let trouble = || {
+        count.staying.iter().find_map(|(_, member)| match member {
+            Member::Coming(trouble, _) => trouble.clone(),
+            _ => None,
+        })
+    };
+    let short = || {
+        let of = format!("{ready} of {desired} are ready");
+        if let Some(blocker) = &world.blocker {
+            return (blocker.reason(), format!("{of}; waiting for {}", blocker.cause()));
+        }
+        if let Some(why) = count.unschedulable() {
+            return ("Unschedulable", format!("{of}; no more are made: {why}"));
+        }
+        match (world.failed.as_ref().or(world.broken.as_ref()), trouble()) {
+            (Some((_, why)), _) => ("NotMade", format!("{of}; the last failed: {why}")),
+            (None, Some(why)) => ("Troubled", format!("{of}: {why}")),
+            (None, None) => ("Filling", of),
+        }
+    };
+    let lack = impossible(world)
+        .map(|why| ("Impossible", why))
+        .or_else(|| Some(("ScheduleInvalid", world.wanted.problem.clone()?)))
+        .or_else(|| (ready < desired).then(short));
+    Standing { desired, replicas: count.staying.len() + count.outdated.len(), ready, lack }
+}
+
+/// What to do about the pool in `world` at `now`.
+pub fn decide(world: &World, now: Instant) -> Plan<Step> {
+    let workspace = &world.workspace;
+    // Its pods go with it, by their owner.
+    if workspace.metadata.deletion_timestamp.is_some() {
+        return Plan { steps: Vec::new(), notes: Vec::new(), wake: None };
+    }
+    let count = Count::of(world, now);
+    let room = count.room(world, now);
+    let free = |pod: &Arc<Pod>| !world.promised.contains(&pod.uid().unwrap_or_default());
+    let outdated = count.outdated.iter().take(room).map(|pod| (*pod, None));
+    let leaving: Vec<_> =
+        count.leaving.iter().take(BATCH).cloned().chain(outdated).filter(|(pod, _)| free(pod)).collect();
+    let mut steps: Vec<Step> = leaving.iter().map(|(pod, bad)| remove(pod, bad.clone())).collect();
+    let made = made(world, &count, room);
+    if !made.is_empty() || is_doubted(&count, now) {
+        steps.extend(world.secret.clone().map(Step::EnsureSecret));
+    }
+    steps.extend(made.into_iter().map(|pod| Step::Make(Box::new(pod))));
+    let notes = leaving.iter().find_map(|(pod, bad)| {
+        let message = format!("pod {} of the pool is replaced: {}", pod.name_any(), bad.as_ref()?);
+        Some(Note {
+            severity: Severity::Warning,
+            reason: "WarmInstanceReplaced".to_owned(),
+            message: shorten(&message),
+        })
+    });
+    Plan { steps, notes: notes.into_iter().collect(), wake: wake(world, &count, now) }
+}
+
+fn remove(pod: &Pod, bad: Option<String>) -> Step {
+    Step::Remove {
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        resource_version: pod.resource_version(),
+        bad,
+    }
+}
+
+/// Whether a pod has come for so long that the Secret which it may wait for is made again.
+fn is_doubted(count: &Count<'_>, now: Instant) -> bool {
+    let doubted = |pod: &Pod| unready_since(pod).is_some_and(|since| since + SECRET_DOUBT <= now);
+    count.staying.iter().any(|(pod, member)| matches!(member, Member::Coming(None, _)) && doubted(pod))
+}
+
+/// The earliest instant at which time alone changes the decision.
+fn wake(world: &World, count: &Count<'_>, now: Instant) -> Option<Instant> {
+    let given_up = count.staying.iter().filter_map(|(_, member)| match member {
+        Member::Coming(_, until) => Some(*until),
+        _ => None,
+    });
+    let coming = count.staying.iter().filter(|(_, member)| matches!(member, Member::Coming(None, _)));
+    let doubt =
+        coming.filter_map(|(pod, _)| Some(unready_since(pod)? + SECRET_DOUBT)).filter(|_| world.secret.is_some());
+    let retry = [&world.failed, &world.broken].into_iter().flatten().map(|(at, _)| *at);
+    let retry = retry.filter(|_| count.staying.len() < count.wanted);
+    given_up.chain(doubt).chain(retry).chain(world.wanted.until).filter(|at| *at > now).min()
+}
+
+/// The pods to make now, of which there may be so many.
+fn made(world: &World, count: &Count<'_>, room: usize) -> Vec<Value> {
+    let Some(template) = &world.workspace.spec.template else { return Vec::new() };
+    let lacking = count.wanted.saturating_sub(count.staying.len()).min(room);
+    let taken: BTreeSet<u32> = count.staying.iter().filter_map(|(pod, _)| slot(pod)).collect();
+    let before = heads(world.pods.iter().chain(&world.serving));
+    let pod = |slot: u32| {
+        let replaces = before.get(&slot).map(|pod| pod.uid().unwrap_or_default());
+        place(world, template, slot, replaces.as_deref())
+    };
+    (0..).filter(|slot| !taken.contains(slot)).take(lacking).map(pod).collect()
+}
+
+/// The pod that was last in each place: of those that are known, one whose place none of the others took.
+fn heads<'a>(pods: impl Iterator<Item = &'a Arc<Pod>> + Clone) -> BTreeMap<u32, &'a Arc<Pod>> {
+    let replaced: HashSet<&String> =
+        pods.clone().filter_map(|pod| pod.annotations().get(REPLACES_ANNOTATION)).collect();
+    let mut heads: BTreeMap<u32, &Arc<Pod>> = BTreeMap::new();
+    let age = |pod: &Arc<Pod>| (pod.metadata.creation_timestamp.as_ref().map(from_wire), pod.uid());
+    for pod in pods.filter(|pod| pod.uid().is_none_or(|uid| !replaced.contains(&uid))) {
+        let Some(slot) = slot(pod) else { continue };
+        let head = heads.entry(slot).or_insert(pod);
+        if age(head) < age(pod) {
+            *head = pod;
+        }
+    }
+    heads
+}
+
+/// The pod for a place.
+fn place(world: &World, template: &Template, slot: u32, replaces: Option<&str>) -> Value {
+    let workspace = &world.workspace;
+    let mut pod = pod::for_pool(workspace, template, &world.hardening);
+    let metadata = &mut pod["metadata"];
+    let uid = workspace.uid().unwrap_or_default();
+    metadata["name"] = json!(name::warm_pod(&workspace.name_any(), &uid, slot, replaces.unwrap_or_default()));
+    metadata["labels"][WARM_SLOT_LABEL] = json!(slot.to_string());
+    metadata["labels"][TEMPLATE_LABEL] = json!(world.hash);
+    if let Some(replaces) = replaces {
+        metadata["annotations"][REPLACES_ANNOTATION] = json!(replaces);
+    }
+    pod
+}
+
+#[cfg(test)]
+mod tests;

@@ -37,11 +37,17 @@ pub enum Bug {
     NoPromise,
     /// A connection that vanished is listened to for ever.
     NoPatience,
+    /// A pod of a pool is adopted whatever became of it since it was seen, and by whoever asks.
+    BlindAdoption,
+    /// One that is going or not ready is adopted.
+    AdoptsAnything,
+    /// A refill's name does not follow from what it replaces.
+    GeneratedRefill,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::GeneratedName,
         Self::DeleteWithoutUid,
         Self::CacheIsEvidence,
@@ -58,6 +64,9 @@ impl Bug {
         Self::BlindStatus,
         Self::NoPromise,
         Self::NoPatience,
+        Self::BlindAdoption,
+        Self::AdoptsAnything,
+        Self::GeneratedRefill,
     ];
 
     /// The bug of this name, as `Debug` writes it.

@@ -2,16 +2,20 @@
 //! kind of their own with the schema and the rules of ours, so that the API server has the same work and the operator
 //! does not see them. What it writes is what Berth wrote for one session: its `Pattern`.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use futures::TryStreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
 use crate::access::{Access, apply};
@@ -69,7 +73,7 @@ impl Pattern {
     /// When Berth does not.
     pub async fn read(access: &Access) -> Result<Self> {
         let rules = json!({"history": {"keepFor": "1h"}});
-        let ground = Ground::new(access, "pattern", Side::Berth, &rules, None).await?;
+        let ground = Ground::new(access, "pattern", Side::Berth, &rules, 0, None).await?;
         let namespace = "bench-pattern-berth";
         let api: Api<DynamicObject> = Api::namespaced_with(access.load.clone(), namespace, &sessions_of(Side::Berth));
         let mut versions = std::pin::pin!(api.watch(&WatchParams::default(), "0").await?);
@@ -123,17 +127,109 @@ pub struct Floor {
     pods: Api<Pod>,
     pattern: Arc<Pattern>,
     seen: Arc<Pods>,
+    pool: Option<Arc<Pool>>,
+}
+
+/// Pods of the floor that wait for sessions.
+struct Pool {
+    pods: Api<Pod>,
+    seen: Arc<Pods>,
+    pod: Value,
+    ready: Mutex<UnboundedReceiver<String>>,
+    into: UnboundedSender<String>,
+    made: AtomicUsize,
+    /// Which pod a session has.
+    taken: std::sync::Mutex<HashMap<String, String>>,
+}
+
+impl Pool {
+    /// Makes one more, which waits once it is ready.
+    async fn make(&self) -> Result<()> {
+        let name = format!("warm-{}", self.made.fetch_add(1, Ordering::Relaxed));
+        let mut pod = self.pod.clone();
+        pod["metadata"]["name"] = json!(name);
+        let mut seen = self.seen.follow(&name);
+        self.pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
+        timeout(PATIENCE, seen.wait_for(|seen| seen.ready)).await.context("a pod did not become ready")??;
+        // Its far end is this pool's.
+        let _ = self.into.send(name);
+        Ok(())
+    }
+
+    /// Gives one to a session, and lets another be made in its place.
+    async fn adopt(self: &Arc<Self>, session: &str, owner: &Value) -> Result<()> {
+        let name = timeout(PATIENCE, async { self.ready.lock().await.recv().await }).await;
+        let name = name.context("no pod waits")?.context("the pool is gone")?;
+        let personal =
+            json!({"floor.berth.dev/session": session, "floor.berth.dev/user": format!("user-of-{session}")});
+        let patch = json!({"metadata": {
+            "labels": {"floor.berth.dev/session-uid": owner["uid"]}, "annotations": personal, "ownerReferences": [owner],
+        }});
+        self.pods.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(session.to_owned(), name);
+        let pool = Arc::clone(self);
+        tokio::spawn(async move { pool.make().await });
+        Ok(())
+    }
 }
 
 impl Floor {
-    /// One that sees pods through this watch.
-    pub fn new(client: &Client, namespace: &str, pattern: &Arc<Pattern>, seen: &Arc<Pods>) -> Self {
-        Self {
+    /// One that sees pods through this watch, and has so many of them ready for sessions.
+    ///
+    /// # Errors
+    /// When one cannot be made.
+    pub async fn new(
+        client: &Client,
+        namespace: &str,
+        pattern: &Arc<Pattern>,
+        seen: &Arc<Pods>,
+        warm: usize,
+    ) -> Result<Self> {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let pool = match warm {
+            0 => None,
+            _ => Some(Self::pool(client, namespace, pattern, seen, &pods).await?),
+        };
+        if let Some(pool) = &pool {
+            let all: Vec<usize> = (0..warm).collect();
+            let made = futures::stream::iter(all.into_iter().map(|_| pool.make())).buffer_unordered(8);
+            made.try_collect::<Vec<()>>().await?;
+        }
+        Ok(Self {
             sessions: Api::namespaced_with(client.clone(), namespace, &sessions_of(Side::Floor)),
-            pods: Api::namespaced(client.clone(), namespace),
+            pods,
             pattern: Arc::clone(pattern),
             seen: Arc::clone(seen),
-        }
+            pool,
+        })
+    }
+
+    /// An empty pool. What owns its pods is there for that alone.
+    async fn pool(
+        client: &Client,
+        namespace: &str,
+        pattern: &Arc<Pattern>,
+        seen: &Arc<Pods>,
+        pods: &Api<Pod>,
+    ) -> Result<Arc<Pool>> {
+        let owner: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+        let wanted = json!({"metadata": {"name": "pool"}});
+        let owner = owner.create(&PostParams::default(), &serde_json::from_value(wanted)?).await?;
+        let mut pod = pattern.pod.clone();
+        pod["metadata"]["ownerReferences"] = json!([{
+            "apiVersion": "v1", "kind": "ConfigMap", "name": "pool", "uid": owner.metadata.uid, "controller": true,
+            "blockOwnerDeletion": false,
+        }]);
+        let (into, ready) = unbounded_channel();
+        Ok(Arc::new(Pool {
+            pods: pods.clone(),
+            seen: Arc::clone(seen),
+            pod,
+            ready: Mutex::new(ready),
+            into,
+            made: AtomicUsize::new(0),
+            taken: std::sync::Mutex::default(),
+        }))
     }
 
     /// The writes from a session's creation until it is Active.
@@ -141,15 +237,22 @@ impl Floor {
     /// # Errors
     /// When one is refused, or the pod does not become ready.
     pub async fn bring_up(&self, name: &str, uid: &str) -> Result<()> {
-        self.status(name, &self.pattern.starting).await?;
+        let owner = json!({
+            "apiVersion": format!("{GROUP}/{}", berth::api::VERSION), "kind": "Session", "name": name, "uid": uid,
+            "controller": true, "blockOwnerDeletion": false,
+        });
         let labels = json!({berth::api::VELERO_EXCLUDE_LABEL: "true"});
-        self.mark(name, &json!({"labels": labels, "finalizers": [FINALIZER]})).await?;
+        let marks = json!({"labels": labels, "finalizers": [FINALIZER]});
+        if let Some(pool) = &self.pool {
+            pool.adopt(name, &owner).await?;
+            self.status(name, &self.pattern.active).await?;
+            return self.mark(name, &marks).await;
+        }
+        self.status(name, &self.pattern.starting).await?;
+        self.mark(name, &marks).await?;
         let mut pod = self.pattern.pod.clone();
         pod["metadata"]["name"] = json!(name);
-        pod["metadata"]["ownerReferences"] = json!([{
-            "apiVersion": format!("{GROUP}/{}", berth::api::VERSION), "kind": "Session", "name": name, "uid": uid,
-            "controller": true, "blockOwnerDeletion": true,
-        }]);
+        pod["metadata"]["ownerReferences"] = json!([owner]);
         let mut seen = self.seen.follow(name);
         self.pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
         timeout(PATIENCE, seen.wait_for(|seen| seen.ready)).await.context("a pod did not become ready")??;
@@ -162,8 +265,10 @@ impl Floor {
     /// When one is refused, or the pod does not go.
     pub async fn take_down(&self, name: &str) -> Result<()> {
         self.status(name, &self.pattern.ended).await?;
-        let mut seen = self.seen.follow(name);
-        self.pods.delete(name, &DeleteParams::default()).await?;
+        let taken = |pool: &Arc<Pool>| pool.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let pod = self.pool.as_ref().and_then(taken).unwrap_or_else(|| name.to_owned());
+        let mut seen = self.seen.follow(&pod);
+        self.pods.delete(&pod, &DeleteParams::default()).await?;
         timeout(PATIENCE, seen.wait_for(|seen| seen.gone)).await.context("a pod did not go")??;
         self.mark(name, &json!({"finalizers": []})).await?;
         self.sessions.delete(name, &DeleteParams::default()).await?;

@@ -66,8 +66,8 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// An empty namespace of this scenario, after what an earlier run may have left, under a policy of these rules. The
-    /// floor makes its writes after this pattern.
+    /// An empty namespace of this scenario, after what an earlier run may have left, under a policy of these rules, in which so
+    /// many pods are ready for sessions. The floor makes its writes after this pattern.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -76,6 +76,7 @@ impl Ground {
         scenario: &str,
         side: Side,
         rules: &Value,
+        warm: usize,
         pattern: Option<&Arc<Pattern>>,
     ) -> Result<Self> {
         let namespace = format!("bench-{scenario}-{}", side.name());
@@ -90,14 +91,21 @@ impl Ground {
         let pods = Pods::start(&access.load, &namespace).await?;
         let floor = match side {
             Side::Berth => {
-                offer(&access.load, &namespace, rules).await?;
+                offer(&access.load, &namespace, rules, warm).await?;
                 None
             }
             Side::Floor => {
                 let pattern = pattern.context("the floor needs a pattern")?;
-                Some(Floor::new(&access.load, &namespace, pattern, &pods))
+                Some(Floor::new(&access.load, &namespace, pattern, &pods, warm).await?)
             }
         };
+        let begun = std::time::Instant::now();
+        while pods.waiting() < warm {
+            if begun.elapsed() > PATIENCE {
+                bail!("{} of {warm} pods wait in {namespace}", pods.waiting());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         Ok(Self { side, observer, pods, namespace, access: access.clone(), sessions, floor })
     }
 
@@ -192,9 +200,9 @@ impl Ground {
 }
 
 /// The Workspace and the policy that Berth's sessions are of.
-async fn offer(client: &Client, namespace: &str, rules: &Value) -> Result<()> {
+async fn offer(client: &Client, namespace: &str, rules: &Value, warm: usize) -> Result<()> {
     let container = json!({"name": "main", "image": "simulated"});
-    let workspace = json!({"spec": {
+    let mut workspace = json!({"spec": {
         "type": "web",
         "access": {"protocol": "HTTP", "port": 80},
         "maxSessions": 10_000,
@@ -204,6 +212,9 @@ async fn offer(client: &Client, namespace: &str, rules: &Value) -> Result<()> {
             "containers": [container],
         }},
     }});
+    if warm > 0 {
+        workspace["spec"]["warm"] = json!({"replicas": warm});
+    }
     let policy = json!({"spec": rules});
     for (kind, plural, name, data) in
         [("SessionPolicy", "sessionpolicies", "default", policy), ("Workspace", "workspaces", "desk", workspace)]

@@ -19,6 +19,8 @@ pub struct Seen {
     /// Whether it is no longer there.
     pub gone: bool,
     going: bool,
+    /// Whether it waits in a pool.
+    waits: bool,
     owner: Option<String>,
 }
 
@@ -61,7 +63,13 @@ impl Pods {
         self.lock().pods.entry(name.to_owned()).or_default().subscribe()
     }
 
-    /// How many are there.
+    /// How many wait in a pool and are ready.
+    pub fn waiting(&self) -> usize {
+        let waits = |seen: &Seen| seen.waits && seen.ready && !seen.gone;
+        self.lock().pods.values().filter(|seen| waits(&seen.borrow())).count()
+    }
+
+    /// How many are there that are of a session.
     pub fn standing(&self) -> usize {
         let is_there = |seen: &watch::Sender<Seen>| seen.borrow().owner.is_some() && !seen.borrow().gone;
         self.lock().pods.values().filter(|seen| is_there(seen)).count()
@@ -76,12 +84,21 @@ impl Pods {
 impl State {
     fn see(&mut self, pod: &Pod) {
         let name = pod.name_any();
-        let owner = pod.owner_references().first().map(|owner| owner.uid.clone());
-        if owner.is_none() {
+        let owners = pod.owner_references();
+        if owners.is_empty() {
             self.broken.push(format!("the pod {name} has no owner"));
         }
+        // One that waits in a pool is of no session yet.
+        let waits = owners.iter().any(|owner| owner.kind != "Session");
+        let owner = owners.first().filter(|_| !waits).map(|owner| owner.uid.clone());
+        let before = self.pods.get(&name).and_then(|seen| seen.borrow().owner.clone());
+        if let (Some(before), Some(owner)) = (&before, &owner)
+            && before != owner
+        {
+            self.broken.push(format!("two sessions had the pod {name}"));
+        }
         let going = pod.metadata.deletion_timestamp.is_some();
-        let is_new = self.pods.get(&name).is_none_or(|seen| seen.borrow().owner.is_none());
+        let is_new = before.is_none() && !waits;
         if is_new && !going {
             let lives = |seen: &Seen| seen.owner == owner && !seen.gone && !seen.going;
             if let Some((other, _)) = self.pods.iter().find(|(_, seen)| lives(&seen.borrow())) {
@@ -93,8 +110,9 @@ impl State {
         self.pods.entry(name).or_default().send_modify(|seen| {
             seen.ready |= ready;
             seen.going |= going;
+            seen.waits = waits && !going;
             // One without an owner was told about: it counts as there all the same.
-            seen.owner = Some(owner.unwrap_or_default());
+            seen.owner = owner.or((!waits).then(String::new)).or(seen.owner.take());
         });
     }
 }

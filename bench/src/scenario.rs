@@ -63,32 +63,67 @@ pub struct Scenario {
 }
 
 /// All of them, in the order in which they are run.
-pub const ALL: [Scenario; 12] = [
+pub const ALL: [Scenario; 17] = [
     Scenario {
         name: "ledger",
         about: "what one session's life writes, by verb and resource",
         in_smoke: true,
-        run: |bench| Box::pin(ledger::run(bench)),
+        run: |bench| Box::pin(ledger::run(bench, "ledger", 0)),
     },
     Scenario {
         name: "steady",
         about: "5 launches a second, at random, three times for 30 s",
         in_smoke: false,
-        run: |bench| Box::pin(arrivals::run(bench, "steady", 5.0, 30)),
+        run: |bench| Box::pin(arrivals::run(bench, "steady", 5.0, 0)),
     },
     Scenario {
         name: "fast",
         about: "20 launches a second, three times for 30 s",
         in_smoke: false,
-        run: |bench| Box::pin(arrivals::run(bench, "fast", 20.0, 30)),
+        run: |bench| Box::pin(arrivals::run(bench, "fast", 20.0, 0)),
     },
     Scenario {
         name: "ratchet",
         about: "more launches a second, step by step, until it falls behind",
         in_smoke: false,
-        run: |bench| Box::pin(ratchet::run(bench)),
+        run: |bench| Box::pin(ratchet::run(bench, "ratchet", 0)),
     },
-    Scenario { name: "burst", about: "100 launches at once", in_smoke: true, run: |bench| Box::pin(burst::run(bench)) },
+    Scenario {
+        name: "burst",
+        about: "100 launches at once",
+        in_smoke: true,
+        run: |bench| Box::pin(burst::run(bench, "burst", 0)),
+    },
+    Scenario {
+        name: "warm-ledger",
+        about: "the same as ledger, of sessions that are given a pod that waits",
+        in_smoke: true,
+        run: |bench| Box::pin(ledger::run(bench, "warm-ledger", 20)),
+    },
+    Scenario {
+        name: "warm-steady",
+        about: "5 launches a second onto pods that wait",
+        in_smoke: false,
+        run: |bench| Box::pin(arrivals::run(bench, "warm-steady", 5.0, 30)),
+    },
+    Scenario {
+        name: "warm-fast",
+        about: "20 launches a second onto pods that wait",
+        in_smoke: false,
+        run: |bench| Box::pin(arrivals::run(bench, "warm-fast", 20.0, 100)),
+    },
+    Scenario {
+        name: "warm-ratchet",
+        about: "more launches a second onto pods that wait, until it falls behind",
+        in_smoke: false,
+        run: |bench| Box::pin(ratchet::run(bench, "warm-ratchet", 150)),
+    },
+    Scenario {
+        name: "warm-burst",
+        about: "100 launches at once onto pods that wait",
+        in_smoke: true,
+        run: |bench| Box::pin(burst::run(bench, "warm-burst", bench.size(100, 30))),
+    },
     Scenario {
         name: "takeover",
         about: "the operator restarted in the middle of a load",
@@ -139,7 +174,15 @@ impl Bench {
     /// # Errors
     /// When it cannot be made.
     pub async fn ground(&self, scenario: &str, side: Side, rules: &Value) -> Result<Arc<Ground>> {
-        let ground = Ground::new(&self.access, scenario, side, rules, Some(&self.pattern)).await?;
+        self.warm_ground(scenario, side, rules, 0).await
+    }
+
+    /// The same, with so many pods that wait for sessions.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub async fn warm_ground(&self, scenario: &str, side: Side, rules: &Value, warm: usize) -> Result<Arc<Ground>> {
+        let ground = Ground::new(&self.access, scenario, side, rules, warm, Some(&self.pattern)).await?;
         Ok(Arc::new(ground))
     }
 

@@ -23,6 +23,8 @@ const ATTEMPTS: Backoff = Backoff { first: Duration::from_secs(1), last: Duratio
 /// The delays between trials of a template, or attempts at what a Workspace has, that something outside stands against: a quota, a
 /// namespace's label. Nobody tells us when that changes.
 const TRIALS: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(120) };
+/// How long after an attempt was worth another its failure counts no more.
+const FORGOTTEN: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 /// The least time between two writes of one Workspace's status.
 const PACE: Duration = Duration::from_secs(1);
 
@@ -94,6 +96,8 @@ struct OfWorkspace {
     children: HashMap<&'static str, FailedChild>,
     /// What the template of a generation makes.
     hash: Option<(Option<i64>, String)>,
+    /// Who has a name that a pod of its pool was to get, where that is not known by its labels: the uid by name.
+    names: HashMap<String, String>,
     /// What the schedule of a generation asks for.
     hours: Option<(Option<i64>, Hours)>,
     /// When its Secret was last made.
@@ -326,7 +330,8 @@ impl Memory {
     pub fn failed_at_child(&self, uid: &str, kind: &'static str, generation: Option<i64>, why: String, now: WallTime) {
         let mut workspaces = lock(&self.workspaces);
         let children = &mut workspaces.entry(uid.to_owned()).or_default().children;
-        let mut count = children.get(kind).filter(|before| before.generation == generation).map_or(0, |it| it.count);
+        let lately = |before: &&FailedChild| before.generation == generation && now - before.last.0 < FORGOTTEN;
+        let mut count = children.get(kind).filter(lately).map_or(0, |it| it.count);
         let again = now + TRIALS.next(&mut count);
         children.insert(kind, FailedChild { generation, last: (again, why), count });
     }
@@ -341,6 +346,23 @@ impl Memory {
                 lock(&self.workspaces).entry(uid.to_owned()).or_default().hash = Some((generation, hash.clone()));
                 hash
             }
+        }
+    }
+
+    /// A pod of this uid has a name that a pod of the Workspace's pool was to get.
+    pub fn name_is_taken(&self, workspace_uid: &str, name: String, by: String) {
+        lock(&self.workspaces).entry(workspace_uid.to_owned()).or_default().names.insert(name, by);
+    }
+
+    /// Who has names that pods of the Workspace's pool were to get.
+    pub fn taken_names(&self, workspace_uid: &str) -> HashMap<String, String> {
+        lock(&self.workspaces).get(workspace_uid).map(|known| known.names.clone()).unwrap_or_default()
+    }
+
+    /// The pool of the Workspace is full: what was in its way counts no more.
+    pub fn pool_is_full(&self, workspace_uid: &str) {
+        if let Some(known) = lock(&self.workspaces).get_mut(workspace_uid) {
+            known.names.clear();
         }
     }
 

@@ -19,7 +19,7 @@ use crate::api::session::Phase;
 use crate::api::time::{Instant, from_wire};
 use crate::api::{SESSION_FINALIZER, Session, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::admission::{self, Blocker, Rival};
-use crate::plan::child::Child;
+use crate::plan::child::{Child, Failure};
 use crate::plan::contract::Credential;
 use crate::plan::instance::{self, Health};
 use crate::plan::limit::{Limit, Own};
@@ -220,9 +220,11 @@ fn warm(cluster: &Cluster, workspace: &Workspace, session_uid: &str) -> Option<A
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
         node.is_some_and(|node| matches!(cluster.drains.of(node), Draining::Yes(_)))
     };
-    let is_taken = |pod: &Pod| cluster.memory.is_taken(&pod.uid().unwrap_or_default());
+    let is_taken =
+        |pod: &Pod| !planted::is(Bug::BlindAdoption) && cluster.memory.is_taken(&pod.uid().unwrap_or_default());
+    let is_adoptable = |pod: &Pod| pool::is_adoptable(pod, &uid, &hash) || planted::is(Bug::AdoptsAnything);
     let mut pods = cluster.stores.pods.under(&pool_key(&uid)).into_iter();
-    pods.find(|pod| !is_taken(pod) && pool::is_adoptable(pod, &uid, &hash) && !drained(pod))
+    pods.find(|pod| !is_taken(pod) && is_adoptable(pod) && !drained(pod))
 }
 
 /// What the template of `workspace` makes, as its pods say it; it is made once for each generation.
@@ -260,6 +262,8 @@ pub fn pool(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<pool::World>
         Some(why) => Some(Blocker::Unguarded(why)),
         None => groundwork::stands(&workspace, &cluster.hardening, &fence, secret.as_ref()).err(),
     };
+    // What is worth an attempt so much later was written down by a clock that was wrong.
+    let by_this_clock = |(again, _): &Failure| *again - now <= LONGEST_DELAY;
     let start_timeout = match policy(&cluster.stores, Some(&workspace)) {
         PolicySource::Found(name, spec) => Rules::of(&name, &spec).ok(),
         _ => None,
@@ -268,6 +272,7 @@ pub fn pool(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<pool::World>
         hash: template_hash(cluster, &workspace).unwrap_or_default(),
         promised: pods.iter().filter_map(|pod| pod.uid()).filter(|uid| cluster.memory.is_chosen(uid)).collect(),
         serving: serving(cluster, &uid, &pods, wanted.count),
+        names: cluster.memory.taken_names(&uid),
         holding: sessions.iter().filter(|session| is_live(session) && is_admitted(cluster, session)).count(),
         pods,
         wanted,
@@ -276,8 +281,8 @@ pub fn pool(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<pool::World>
         secret: secret.and_then(Result::ok),
         hardening: Arc::clone(&cluster.hardening),
         start_timeout: start_timeout.unwrap_or_else(Rules::built_in).start_timeout,
-        failed: cluster.memory.failed_child(&uid, POOL, generation),
-        broken: cluster.memory.failed_child(&uid, BROKEN, generation),
+        failed: cluster.memory.failed_child(&uid, POOL, generation).filter(by_this_clock),
+        broken: cluster.memory.failed_child(&uid, BROKEN, generation).filter(by_this_clock),
         workspace,
     })
 }
@@ -292,9 +297,12 @@ fn serving(cluster: &Cluster, workspace_uid: &str, waiting: &[Arc<Pod>], wanted:
     vacant.flat_map(|slot| cluster.stores.pods.under(&place_key(workspace_uid, slot))).collect()
 }
 
+/// No attempt waits for longer than this.
+const LONGEST_DELAY: TimeDelta = TimeDelta::minutes(2);
+
 /// Under what name attempts to make pods of a pool are remembered.
 pub const POOL: &str = "warm pod";
-/// Under what name it is remembered that pods of a pool went bad while none was ready.
+/// Under what name it is remembered that pods of a pool went bad.
 pub const BROKEN: &str = "broken warm pod";
 
 /// The node of the instance, as the status says.

@@ -111,7 +111,9 @@ impl Queues {
 
     /// The pool that `pod` was made for is to be looked at again.
     pub fn pool_of(&self, pod: &Pod) {
-        if let Some(workspace) = pod.annotations().get(WORKSPACE_ANNOTATION) {
+        let owner =
+            || pod.owner_references().iter().find(|owner| owner.kind == Workspace::kind(&())).map(|it| &it.name);
+        if let Some(workspace) = pod.annotations().get(WORKSPACE_ANNOTATION).or_else(owner) {
             self.pool_named(&pod.namespace().unwrap_or_default(), workspace);
         }
     }

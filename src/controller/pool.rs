@@ -31,11 +31,11 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) 
     let Some(world) = observe::pool(cluster, Arc::clone(&workspace)) else { return Ok(Action::await_change()) };
     let (uid, now) = (workspace.uid().unwrap_or_default(), cluster.clock.now());
     let plan = decide(&world, now);
-    let is_healthy = standing(&world, now).ready > 0;
-    if is_healthy {
+    if standing(&world, now).lack.is_none() {
         cluster.memory.made_child(&uid, BROKEN);
+        cluster.memory.pool_is_full(&uid);
     }
-    // What takes the place of a pod that went bad is made later each time, until one is ready.
+    // What takes the place of a pod that went bad is made later each time.
     let bad = plan.steps.iter().find_map(|step| match step {
         Step::Remove { bad, .. } => bad.clone(),
         Step::EnsureSecret(_) | Step::Make(_) => None,
@@ -45,7 +45,7 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) 
     for step in before {
         refused |= is_refused(apply::pool::step(cluster, &workspace, step).await)?;
     }
-    if let Some(why) = bad.filter(|_| !is_healthy) {
+    if let Some(why) = bad {
         cluster.memory.failed_at_child(&uid, BROKEN, workspace.metadata.generation, why, now);
     }
     let made = made.into_iter().filter(|_| !refused).map(|step| apply::pool::step(cluster, &workspace, step));

@@ -2,7 +2,7 @@
 //! Owns the places of a pool and the names that follow from them (ADR 0021); how many are wanted when is `schedule`'s, and the
 //! adoption itself a step of the session.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -46,6 +46,8 @@ pub struct World {
     pub pods: Vec<Arc<Pod>>,
     /// Those that were made for a place that none of these has, and serve a session.
     pub serving: Vec<Arc<Pod>>,
+    /// The uids of pods that have a name which one of these was to get, and do not say that they are of the pool.
+    pub names: HashMap<String, String>,
     /// How many sessions of the Workspace have an instance.
     pub holding: usize,
     /// The uids of those that a session has chosen.
@@ -62,7 +64,7 @@ pub struct World {
     pub start_timeout: TimeDelta,
     /// What became of the last attempt to make a pod.
     pub failed: Option<Failure>,
-    /// The last pod that went bad while none was ready.
+    /// The last pod that went bad.
     pub broken: Option<Failure>,
 }
 
@@ -128,6 +130,7 @@ pub fn is_member(pod: &Pod, workspace_uid: &str) -> bool {
     slot(pod).is_some()
         && !pod.labels().contains_key(SESSION_UID_LABEL)
         && pod.labels().get(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGED_BY)
+        && is_of_a_pool(pod)
         && owners.len() == 1
         && owners.iter().all(|owner| owner.kind == "Workspace" && owner.uid == workspace_uid)
 }
@@ -373,8 +376,15 @@ fn made(world: &World, count: &Count<'_>, room: usize) -> Vec<Value> {
     let taken: BTreeSet<u32> = count.staying.iter().filter_map(|(pod, _)| slot(pod)).collect();
     let before = heads(world.pods.iter().chain(&world.serving));
     let pod = |slot: u32| {
-        let replaces = before.get(&slot).map(|pod| pod.uid().unwrap_or_default());
-        place(world, template, slot, replaces.as_deref())
+        let mut replaces = before.get(&slot).map(|pod| pod.uid().unwrap_or_default());
+        let mut pod = place(world, template, slot, replaces.as_deref());
+        // Each name is followed once at most.
+        for _ in 0..world.names.len() {
+            let Some(by) = pod["metadata"]["name"].as_str().and_then(|name| world.names.get(name)) else { break };
+            replaces = Some(by.clone());
+            pod = place(world, template, slot, replaces.as_deref());
+        }
+        pod
     };
     (0..).filter(|slot| !taken.contains(slot)).take(lacking).map(pod).collect()
 }

@@ -1,20 +1,11 @@
 //! What `kubectl get` shows of the three kinds, and by which names and fields they are found.
 
-use std::process::Command;
-
 use berth::api::Session;
 use berth::api::session::Phase;
 use kube::api::ListParams;
 use serde_json::json;
 
 use crate::harness::Scene;
-
-/// What kubectl prints about this namespace.
-fn kubectl(scene: &Scene, words: &[&str]) -> String {
-    let output = Command::new("kubectl").args(["--namespace", &scene.namespace]).args(words).output().unwrap();
-    assert!(output.status.success(), "kubectl {words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 fn header(table: &str) -> Vec<&str> {
     table.lines().next().unwrap_or_default().split_whitespace().collect()
@@ -34,7 +25,7 @@ async fn one_of_each(name: &str) -> Scene {
 #[tokio::test]
 async fn a_plain_get_answers_who_what_state_since_when_until_when_and_why() {
     let scene = one_of_each("columns").await;
-    let sessions = kubectl(&scene, &["get", "sessions"]);
+    let sessions = scene.kubectl(&["get", "sessions"]);
     let columns = ["NAME", "USER", "WORKSPACE", "PHASE", "SINCE", "UNTIL", "ENDED", "REASON", "MESSAGE"];
     assert_eq!(header(&sessions), columns);
     let mine = sessions.lines().find(|line| line.starts_with("mine")).unwrap();
@@ -43,11 +34,11 @@ async fn a_plain_get_answers_who_what_state_since_when_until_when_and_why() {
     }
     scene.disconnect("mine").await;
     scene.phase("mine", Phase::Disconnected).await;
-    let sessions = kubectl(&scene, &["get", "sessions", "mine"]);
+    let sessions = scene.kubectl(&["get", "sessions", "mine"]);
     assert!(sessions.contains("UserDisconnected") && sessions.contains("ended by its user"), "{sessions}");
-    let workspaces = kubectl(&scene, &["get", "workspaces"]);
+    let workspaces = scene.kubectl(&["get", "workspaces"]);
     assert_eq!(header(&workspaces), ["NAME", "TYPE", "PHASE", "SESSIONS", "MAX", "AGE"]);
-    let policies = kubectl(&scene, &["get", "sessionpolicies"]);
+    let policies = scene.kubectl(&["get", "sessionpolicies"]);
     assert_eq!(header(&policies), ["NAME", "IDLE-AFTER", "DISCONNECT-AFTER", "MAX-DURATION", "KEEP-FOR", "AGE"]);
 }
 
@@ -55,9 +46,9 @@ async fn a_plain_get_answers_who_what_state_since_when_until_when_and_why() {
 async fn short_names_and_the_category_find_the_kinds() {
     let scene = one_of_each("names").await;
     for (short, name) in [("ws", "box"), ("sess", "mine"), ("spol", "default")] {
-        assert!(kubectl(&scene, &["get", short, "--output=name"]).contains(name), "{short}");
+        assert!(scene.kubectl(&["get", short, "--output=name"]).contains(name), "{short}");
     }
-    let all = kubectl(&scene, &["get", "berth", "--output=name"]);
+    let all = scene.kubectl(&["get", "berth", "--output=name"]);
     let kinds = ["workspace.berth.dev/box", "session.berth.dev/mine", "sessionpolicy.berth.dev/default"];
     assert!(kinds.iter().all(|name| all.contains(name)), "{all}");
 }
@@ -84,7 +75,7 @@ async fn sessions_are_selected_by_user_workspace_phase_and_whether_they_live() {
 async fn every_field_is_explained() {
     let scene = Scene::new("explained").await;
     for field in ["workspaces.spec.reclaimPolicy", "sessions.status.disconnectAt", "sessionpolicies.spec.idle.after"] {
-        let page = kubectl(&scene, &["explain", field]);
+        let page = scene.kubectl(&["explain", field]);
         let about = page.split_once("DESCRIPTION:").map(|(_, text)| text.trim().len()).unwrap_or_default();
         assert!(about > 20 && !page.contains("<empty>"), "{page}");
     }

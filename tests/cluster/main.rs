@@ -28,4 +28,5 @@ mod queue;
 mod refusals;
 mod start;
 mod volumes;
+mod warm;
 mod workspaces;

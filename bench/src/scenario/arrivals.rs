@@ -15,16 +15,19 @@ use crate::plot::{Picture, Series};
 /// comes first in one comes last in the next.
 const TURNS: u64 = 3;
 
-/// One rate, on the floor and on Berth, `seconds` in each turn.
-pub async fn run(bench: &Bench, name: &str, rate: f64, seconds: u64) -> Result<Report> {
+/// For how long they arrive, in each turn.
+const LASTS: Duration = Duration::from_secs(30);
+
+/// One rate, on the floor and on Berth, with so many pods that wait.
+pub async fn run(bench: &Bench, name: &str, rate: f64, warm: usize) -> Result<Report> {
     let mut report = Report::default();
     let (mut floor, mut berth) = (Outcome::default(), Outcome::default());
     for turn in 0..TURNS {
-        let load = Arrivals { rate, lasts: Duration::from_secs(seconds), stays: Duration::from_secs(2), seed: turn };
+        let load = Arrivals { rate, lasts: LASTS, stays: Duration::from_secs(2), seed: turn };
         let mut sides = [(Side::Floor, &mut floor), (Side::Berth, &mut berth)];
         sides.rotate_left(usize::from(turn % 2 == 1));
         for (side, outcome) in sides {
-            let ground = bench.ground(&format!("{name}-{turn}"), side, &lasting()).await?;
+            let ground = bench.warm_ground(&format!("{name}-{turn}"), side, &lasting(), warm).await?;
             outcome.extend(load.run(&ground).await?);
             report.leave(ground).await?;
         }

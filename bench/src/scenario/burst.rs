@@ -9,14 +9,14 @@ use super::{Bench, Report, each, lasting, names};
 use crate::figure::{Budget, Figure};
 use crate::ground::{PATIENCE, Side};
 
-/// On the floor and on Berth.
-pub async fn run(bench: &Bench) -> Result<Report> {
+/// On the floor and on Berth, with so many pods that wait.
+pub async fn run(bench: &Bench, name: &str, warm: usize) -> Result<Report> {
     let mut report = Report::default();
     let count = bench.size(100, 30);
     let names = names(count);
     let mut lasted = Vec::new();
     for side in [Side::Floor, Side::Berth] {
-        let ground = bench.ground("burst", side, &lasting()).await?;
+        let ground = bench.warm_ground(name, side, &lasting(), warm).await?;
         let begun = Instant::now();
         each(&names, count, |name| {
             let ground = &ground;

@@ -20,13 +20,13 @@ struct Spent {
     lasted: Duration,
 }
 
-/// On the floor and on Berth.
-pub async fn run(bench: &Bench) -> Result<Report> {
+/// On the floor and on Berth, with so many pods that wait.
+pub async fn run(bench: &Bench, name: &str, warm: usize) -> Result<Report> {
     let mut report = Report::default();
     let names = names(bench.size(100, 20));
     let mut spent = Vec::new();
     for side in [Side::Floor, Side::Berth] {
-        let ground = bench.ground("ledger", side, &lasting()).await?;
+        let ground = bench.warm_ground(name, side, &lasting(), warm).await?;
         spent.push(lives(bench, &ground, &names).await?);
         report.leave(ground).await?;
     }

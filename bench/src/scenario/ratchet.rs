@@ -21,14 +21,14 @@ const SOON: Duration = Duration::from_secs(3);
 /// One step: the rate, the latency at half of the sessions, and whether it was kept up with.
 type Step = (f64, f64, bool);
 
-/// On the floor and on Berth.
-pub async fn run(bench: &Bench) -> Result<Report> {
+/// On the floor and on Berth, with so many pods that wait.
+pub async fn run(bench: &Bench, scenario: &str, warm: usize) -> Result<Report> {
     let mut report = Report::default();
     let mut both: Vec<(f64, Vec<Step>)> = Vec::new();
     for side in [Side::Floor, Side::Berth] {
         let (mut sustained, mut steps) = (0.0, Vec::new());
         for (index, rate) in STEPS.into_iter().enumerate() {
-            let ground = bench.ground(&format!("ratchet-{index}"), side, &lasting()).await?;
+            let ground = bench.warm_ground(&format!("{scenario}-{index}"), side, &lasting(), warm).await?;
             let load = Arrivals { rate, lasts: EACH, stays: Duration::from_secs(1), seed: 2 };
             let outcome = load.run(&ground).await?;
             report.leave(ground).await?;
@@ -59,7 +59,7 @@ pub async fn run(bench: &Bench) -> Result<Report> {
             joined: true,
             series,
         };
-        bench.draw("ratchet", &picture)?;
+        bench.draw(scenario, &picture)?;
     }
     Ok(report)
 }

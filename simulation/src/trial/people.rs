@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use berth::api::WARM_SLOT_LABEL;
 use berth::cluster::keyring;
 use kube::Client;
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ pub const NAMESPACE: &str = "demo";
 
 const BERTH: &str = "/apis/berth.dev/v1alpha1/namespaces/demo";
 const CORE: &str = "/api/v1/namespaces/demo";
-const WORKSPACES: [&str; 4] = ["desk", "room", "store", "once"];
+const WORKSPACES: [&str; 5] = ["desk", "room", "store", "once", "warm"];
 const USERS: [&str; 3] = ["ana", "ben", "eve"];
 
 /// Everybody. Their requests meet no faults.
@@ -100,9 +101,24 @@ impl People {
                 );
                 self.send("DELETE", &lease, &json!({})).await;
             }
-            97..99 => self.breach().await,
-            _ => {}
+            97..98 => self.breach().await,
+            98..99 => self.scale().await,
+            _ => self.retouch().await,
         }
+    }
+
+    /// Wants another number of pods to wait.
+    async fn scale(&mut self) {
+        let replicas = self.dice.below(5);
+        let patch = json!({ "spec": { "warm": { "replicas": replicas } } });
+        self.send("PATCH", &format!("{BERTH}/workspaces/warm"), &patch).await;
+    }
+
+    /// Edits the template of those that wait.
+    async fn retouch(&mut self) {
+        let container = json!([{ "name": "main", "image": format!("desk:{}", self.dice.below(3)) }]);
+        let patch = json!({ "spec": { "template": { "spec": { "containers": container } } } });
+        self.send("PATCH", &format!("{BERTH}/workspaces/warm"), &patch).await;
     }
 
     /// Takes a wall down, makes a hole into it, or hides it.
@@ -157,13 +173,17 @@ impl People {
             template["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "home", "mountPath": "/home" }]);
         }
         let reclaim = if name == "once" { "Delete" } else { "Retain" };
-        let workspace = json!({
+        let mut workspace = json!({
             "apiVersion": "berth.dev/v1alpha1", "kind": "Workspace", "metadata": { "name": name },
             "spec": {
                 "type": "web", "access": { "protocol": "HTTP", "port": 8080 }, "template": template,
                 "maxSessions": 1 + self.dice.below(3), "reclaimPolicy": reclaim,
             },
         });
+        if name == "warm" {
+            workspace["spec"]["warm"] = json!({ "replicas": 1 + self.dice.below(3) });
+            workspace["spec"]["maxSessions"] = json!(2 + self.dice.below(4));
+        }
         self.send("POST", &format!("{BERTH}/workspaces"), &workspace).await;
     }
 
@@ -220,6 +240,10 @@ impl People {
         ];
         let metadata = self.dice.pick(&all).cloned().unwrap_or_default();
         let Some(pod) = self.server.object("pods", NAMESPACE, &name) else { return };
+        // One of a pool is found by its labels alone until a status names it: without them it goes with who owns it.
+        if pod["metadata"]["labels"][WARM_SLOT_LABEL].is_string() && metadata.get("labels").is_some() {
+            return;
+        }
         let other = if metadata.get("ownerReferences").is_some() { "labels" } else { "ownerReferences" };
         if pod["metadata"].get(other).is_none_or(Value::is_null) {
             return;

@@ -8,7 +8,7 @@ mod calm;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use berth::api::SESSION_UID_LABEL;
+use berth::api::{SESSION_UID_LABEL, WARM_SLOT_LABEL};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
@@ -78,6 +78,18 @@ fn session_of(pod: &Value) -> Option<&str> {
     let owners = pod["metadata"]["ownerReferences"].as_array();
     let owner = owners.into_iter().flatten().find(|owner| owner["kind"] == "Session");
     owner.and_then(|owner| owner["uid"].as_str()).or_else(|| pod["metadata"]["labels"][SESSION_UID_LABEL].as_str())
+}
+
+/// The uid of the Workspace in whose pool a pod waits.
+fn pool_of(pod: &Value) -> Option<&str> {
+    let owners = pod["metadata"]["ownerReferences"].as_array()?;
+    let waits = session_of(pod).is_none() && pod["metadata"]["labels"][WARM_SLOT_LABEL].is_string();
+    owners.iter().find(|owner| owner["kind"] == "Workspace").filter(|_| waits)?["uid"].as_str()
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|it| it["type"] == "Ready" && it["status"] == "True")
 }
 
 fn is_admitted(session: &Value) -> bool {

@@ -7,11 +7,12 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::{delete, ensure_secret_lately, manager, post};
-use crate::api::{Session, Workspace};
+use crate::api::{SESSION_UID_LABEL, Session, Workspace};
 use crate::cluster::Cluster;
 use crate::cluster::error::{CallError, bounded, optional};
 use crate::cluster::observe::POOL;
 use crate::plan::pool::{Step, is_member};
+use crate::planted::{self, Bug};
 
 /// Executes one step about the pool of `workspace`.
 ///
@@ -24,12 +25,14 @@ pub async fn step(cluster: &Cluster, workspace: &Workspace, step: Step) -> Resul
         Step::EnsureSecret(secret) => {
             remembered(cluster, workspace, ensure_secret_lately(cluster, &namespace, &secret).await)
         }
+        Step::Make(mut pod) if planted::is(Bug::GeneratedRefill) => {
+            let marker = cluster.clock.now().timestamp_subsec_nanos();
+            pod["metadata"]["name"] = json!(format!("{}-{marker}", workspace.name_any()));
+            remembered(cluster, workspace, make(cluster, workspace, &pods, &pod).await)
+        }
         Step::Make(pod) => remembered(cluster, workspace, make(cluster, workspace, &pods, &pod).await),
         Step::Remove { name, uid, resource_version, .. } => {
-            let params = DeleteParams {
-                propagation_policy: Some(PropagationPolicy::Background),
-                ..DeleteParams::default().preconditions(Preconditions { uid: Some(uid.clone()), resource_version })
-            };
+            let params = in_background(Preconditions { uid: Some(uid), resource_version });
             match delete(cluster, &pods, &name, &params).await {
                 Ok(Some(pod)) => cluster.stores.pods.own(pod),
                 Ok(None) => {}
@@ -40,6 +43,16 @@ pub async fn step(cluster: &Cluster, workspace: &Workspace, step: Step) -> Resul
             Ok(())
         }
     }
+}
+
+fn in_background(preconditions: Preconditions) -> DeleteParams {
+    let params = DeleteParams::default().preconditions(preconditions);
+    DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..params }
+}
+
+/// That the pod is as it was read.
+fn as_it_stands(pod: &Pod) -> DeleteParams {
+    in_background(Preconditions { uid: pod.uid(), resource_version: pod.resource_version() })
 }
 
 /// Makes a pod. One that stands under its name was made by an attempt whose answer was lost, or is not known here yet.
@@ -57,13 +70,20 @@ async fn make(cluster: &Cluster, workspace: &Workspace, api: &Api<Pod>, wanted: 
             let name = wanted["metadata"]["name"].as_str().unwrap_or_default();
             let gone = || CallError::NotSeen(format!("pod {name} was there, and is not"));
             let stands = optional(api.get(name)).await.map_err(CallError::of_a_look)?.ok_or_else(gone)?;
-            let known = is_member(&stands, &workspace.uid().unwrap_or_default())
-                || stands.labels().contains_key(crate::api::SESSION_UID_LABEL);
-            cluster.stores.pods.own(stands);
-            match known {
-                true => Ok(()),
-                false => Err(CallError::NotOurs(format!("the pod {name} stands and is not the pool's: delete it"))),
+            let uid = workspace.uid().unwrap_or_default();
+            if is_member(&stands, &uid) {
+                cluster.stores.pods.own(stands);
+                return Ok(());
             }
+            // One of ours that waits, and whose labels somebody took, is found by its owner.
+            let is_ours = |pod: &Pod| pod.owner_references().iter().any(|owner| owner.uid == uid);
+            if is_ours(&stands) && !stands.labels().contains_key(SESSION_UID_LABEL) {
+                delete(cluster, api, name, &as_it_stands(&stands)).await?;
+            }
+            cluster.memory.name_is_taken(&uid, name.to_owned(), stands.uid().unwrap_or_default());
+            cluster.stores.pods.own(stands);
+            // The next is named after it.
+            Err(CallError::Attempt)
         }
         Err(error) => Err(error),
     }
@@ -95,7 +115,15 @@ fn failed(cluster: &Cluster, workspace: &Workspace, why: String) {
 ///
 /// # Errors
 /// When the API server does not answer.
-pub(super) async fn adopt(cluster: &Cluster, session: &Session, name: &str, metadata: Value) -> Result<(), CallError> {
+pub(super) async fn adopt(
+    cluster: &Cluster,
+    session: &Session,
+    name: &str,
+    mut metadata: Value,
+) -> Result<(), CallError> {
+    if planted::is(Bug::BlindAdoption) {
+        metadata["resourceVersion"] = Value::Null;
+    }
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &session.namespace().unwrap_or_default());
     let uid = session.uid().unwrap_or_default();
     cluster.leadership.check()?;

@@ -42,6 +42,7 @@ impl Life {
                 wanted: Wanted::default(),
                 pods: Vec::new(),
                 serving: Vec::new(),
+                names: HashMap::new(),
                 holding: 0,
                 promised: HashSet::new(),
                 drained: BTreeSet::new(),
@@ -215,6 +216,17 @@ fn an_operator_whose_answers_were_lost_makes_no_pod_twice() {
         life.carry_out(step);
     }
     assert_eq!(life.waiting(), 5);
+}
+
+#[test]
+fn a_name_that_somebody_else_has_is_passed_over() {
+    let mut life = Life::new(1);
+    let first = made_names(&decide(&life.world, life.now)).remove(0);
+    life.world.names.insert(first.clone(), "u1".to_owned());
+    let second = made_names(&decide(&life.world, life.now)).remove(0);
+    life.world.names.insert(second.clone(), "u2".to_owned());
+    let third = made_names(&decide(&life.world, life.now)).remove(0);
+    assert!(first != second && second != third && first != third);
 }
 
 #[test]

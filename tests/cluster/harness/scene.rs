@@ -2,6 +2,7 @@
 //! happen in it.
 
 use std::fmt::Debug;
+use std::process::Command;
 use std::time::Duration;
 
 use berth::api::condition::{self, Condition, Type};
@@ -221,6 +222,13 @@ impl Scene {
             self.find::<Session>(session).await.is_none_or(|session| session.finalizers().is_empty()).then_some(())
         })
         .await;
+    }
+
+    /// What kubectl prints about this namespace.
+    pub fn kubectl(&self, words: &[&str]) -> String {
+        let output = Command::new("kubectl").args(["--namespace", &self.namespace]).args(words).output().unwrap();
+        assert!(output.status.success(), "kubectl {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Waits until no pod is left in the namespace.

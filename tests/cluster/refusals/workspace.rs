@@ -258,9 +258,39 @@ pub const CREATED: &[Row] = &[
     },
     Row {
         wrong: "a field of another version",
-        written: "spec: {warm: {replicas: 1}}",
+        written: "spec: {pool: {replicas: 1}}",
         by: By::Schema,
-        says: r#"Workspace in version "v1alpha1" cannot be handled as a Workspace: strict decoding error: unknown field "spec.warm""#,
+        says: r#"Workspace in version "v1alpha1" cannot be handled as a Workspace: strict decoding error: unknown field "spec.pool""#,
+    },
+    Row {
+        wrong: "a pool of machines that exist",
+        written: "spec: {template: null, endpoint: {host: 192.0.2.10}, warm: {replicas: 1}}",
+        by: By::Rule,
+        says: "spec: Invalid value: spec.warm is for instances that spec.template makes; leave it out: the machine of spec.endpoint is there already",
+    },
+    Row {
+        wrong: "a pool of instances with volumes that are their users'",
+        written: "spec: {warm: {replicas: 1}, template: {volumeClaims: [{name: home, retention: Retain, spec: {}}]}}",
+        by: By::Rule,
+        says: "spec: Invalid value: a volume with retention: Retain is its user's, and an instance of spec.warm is made before there is one: remove spec.warm, or the retention",
+    },
+    Row {
+        wrong: "a pool of less than nothing",
+        written: "spec: {warm: {replicas: -1}}",
+        by: By::Rule,
+        says: "spec.warm.replicas: Invalid value: -1: write from 0 to 1000; 0 keeps none beside what schedule and demand ask for",
+    },
+    Row {
+        wrong: "hours that are no times of cron",
+        written: "spec: {warm: {schedule: [{start: 8 o'clock, end: 0 18 * * *, replicas: 1}]}}",
+        by: By::Rule,
+        says: r#"spec.warm.schedule[0].start: Invalid value: "8 o'clock": write the five fields of cron with one space between them: minute, hour, day of month, month, day of week, as 30 7 * * 1-5"#,
+    },
+    Row {
+        wrong: "a time zone that is none",
+        written: "spec: {warm: {schedule: [{start: 0 8 * * *, end: 0 18 * * *, timeZone: here and now, replicas: 1}]}}",
+        by: By::Rule,
+        says: r#"spec.warm.schedule[0].timeZone: Invalid value: "here and now": write a time zone by its IANA name, such as Europe/Warsaw or UTC"#,
     },
     Row {
         wrong: "a name that is too long",

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use berth::api::{TEMPLATE_LABEL, WARM_SLOT_LABEL};
 use serde_json::Value;
 
 use super::super::faults::OPERATOR;
-use super::{Broken, History, NETWORK_POLICIES, has_ended, is_admitted, is_behind, session_of};
+use super::{Broken, History, NETWORK_POLICIES, has_ended, is_admitted, is_behind, is_ready, pool_of, session_of};
 use crate::Verb;
 use crate::apiserver::log::{Entry, Log};
 use crate::apiserver::meta::{is_going, text};
@@ -63,6 +64,10 @@ struct Walk {
     taken_down: Vec<(Value, Duration)>,
     /// The session of a pod, once known: labels and owners may be taken.
     owner: BTreeMap<String, String>,
+    /// Which operator gave a pod to its session.
+    given: BTreeMap<String, String>,
+    /// How many pods are to wait for a session of the Workspace of this uid, and how many before its last change.
+    wanted: BTreeMap<String, [u64; 2]>,
     /// Sessions that have ended, with when and how.
     ended: BTreeMap<String, (String, String, String)>,
     /// Sessions whose slot was ever written, and by whom.
@@ -143,6 +148,11 @@ impl Walk {
                 let [now, before] = self.slots.entry(change.key.name.clone()).or_default();
                 if *now != allowed {
                     (*now, *before) = (allowed, *now);
+                }
+                let replicas = workspace["spec"]["warm"]["replicas"].as_u64().unwrap_or_default();
+                let [now, before] = self.wanted.entry(uid).or_default();
+                if *now != replicas {
+                    (*now, *before) = (replicas, *now);
                 }
             }
             ("pods", Some(pod)) => {
@@ -244,15 +254,47 @@ impl Walk {
         }
     }
 
+    /// A pod of a pool is adopted once, by one who saw it ready; and there are no more of a pool than are wanted, but for what two
+    /// operators at once may make.
+    fn pool(&self, uid: &str, pod: &Value, by: &Entry, broken: &mut Broken) {
+        let before = self.pods.get(uid);
+        if let (Some(session), Some(before)) = (session_of(pod), before) {
+            if self.owner.get(uid).is_some_and(|owner| owner != session) {
+                broken.note(format!("the pod {uid} was adopted twice: {by}"));
+            }
+            if pool_of(before).is_some() && (is_going(before) || !is_ready(before)) {
+                broken.note(format!("the pod {uid} was adopted, and was not ready: {by}"));
+            }
+        }
+        let Some(workspace) = pool_of(pod).filter(|_| before.is_none()) else { return };
+        self.walled(uid, pod, by, broken);
+        let made_of = |pod: &Value| pod["metadata"]["labels"][TEMPLATE_LABEL].clone();
+        let same = |other: &&Value| {
+            pool_of(other) == Some(workspace) && is_live(other) && !is_going(other) && made_of(other) == made_of(pod)
+        };
+        let waiting = self.pods.values().filter(same).count();
+        let most = self.wanted.get(workspace).into_iter().flatten().copied().max().unwrap_or_default();
+        if u64::try_from(waiting).unwrap_or_default() > most + 1 {
+            broken.note(format!("{} pods wait in a pool of {most}: {by}", waiting + 1));
+        }
+    }
+
     fn pod(&mut self, uid: &str, pod: &Value, by: Option<&Entry>, broken: &mut Broken) {
+        if let Some(entry) = by {
+            self.pool(uid, pod, entry, broken);
+        }
         let Some(session) = session_of(pod).map(str::to_owned).or_else(|| self.owner.get(uid).cloned()) else { return };
         self.owner.insert(uid.to_owned(), session.clone());
         let others = self.pods.iter().filter(|(other, _)| other.as_str() != uid);
         let mut others = others.filter(|(other, pod)| self.owner.get(*other) == Some(&session) && is_live(pod));
         if is_live(pod)
             && let Some((other, _)) = others.next()
+            && !self.by_two(uid, other, by)
         {
             broken.note(format!("session {session} has two live pods: {uid} and {other}"));
+        }
+        if let Some(entry) = by {
+            self.given.entry(uid.to_owned()).or_insert_with(|| entry.call.who.clone());
         }
         // A pod is made only for a session whose slot was written before.
         let is_new = !self.pods.contains_key(uid);
@@ -271,6 +313,15 @@ impl Walk {
                 broken.note(format!("the pod {uid} was deleted under its live session {session}"));
             }
         }
+    }
+
+    /// Whether two operators at once gave a session a pod each, one of them from a pool: one of the two goes (ADR 0021).
+    fn by_two(&self, one: &str, other: &str, by: Option<&Entry>) -> bool {
+        let who = |uid: &str| self.given.get(uid).map(String::as_str);
+        let by = who(one).or(by.map(|entry| entry.call.who.as_str()));
+        let is_warm =
+            |uid: &str| self.pods.get(uid).is_some_and(|pod| pod["metadata"]["labels"][WARM_SLOT_LABEL].is_string());
+        by != who(other) && (is_warm(one) || is_warm(other))
     }
 
     /// A pod is asked for only behind a wall. What somebody else takes down in the same moment nobody can know, nor how long a

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::super::faults::OPERATOR;
-use super::{Broken, History, NETWORK_POLICIES, has_ended, is_behind, session_of, time};
+use super::{Broken, History, NETWORK_POLICIES, has_ended, is_behind, is_ready, pool_of, session_of, time};
 use crate::apiserver::log::Entry;
 use crate::apiserver::meta::{is_going, text};
 use crate::apiserver::store::{Change, Key};
@@ -38,6 +38,9 @@ pub fn settled(history: &History, broken: &mut Broken) {
         }
         let mine = |pod: &&Arc<Value>| session_of(pod) == Some(text(session, "/metadata/uid"));
         let live: Vec<_> = pods.iter().filter(mine).filter(|pod| !is_going(pod)).collect();
+        if live.len() > 1 {
+            broken.note(format!("{name} has {} pods", live.len()));
+        }
         if has_ended(session) && !live.is_empty() {
             broken.note(format!("{name} has ended and still has a pod"));
         }
@@ -64,6 +67,30 @@ pub fn settled(history: &History, broken: &mut Broken) {
     }
     slots(history, &sessions, broken);
     walls(history, broken);
+    pools(history, broken);
+}
+
+/// As many pods wait as are wanted, and all of them are ready.
+fn pools(history: &History, broken: &mut Broken) {
+    let pods = history.objects("pods");
+    for workspace in history.objects("workspaces.berth.dev").iter().filter(|it| !is_going(it)) {
+        let (name, uid) = (text(workspace, "/metadata/name"), text(workspace, "/metadata/uid"));
+        let number = |path: &str| workspace.pointer(path).and_then(Value::as_u64).unwrap_or_default();
+        let open = workspace["spec"]["maintenance"] != true;
+        let wanted = if open { number("/spec/warm/replicas").min(number("/spec/maxSessions")) } else { 0 };
+        let waiting = pods.iter().filter(|pod| pool_of(pod) == Some(uid) && !is_going(pod));
+        let (ready, not): (Vec<_>, Vec<_>) = waiting.partition(|pod| is_ready(pod));
+        if u64::try_from(ready.len()).unwrap_or_default() != wanted || !not.is_empty() {
+            broken.note(format!(
+                "{} ready and {} other pods wait in the pool of {name}, of {wanted}",
+                ready.len(),
+                not.len()
+            ));
+        }
+        if workspace["spec"]["warm"].is_object() && number("/status/warm/ready") != wanted {
+            broken.note(format!("workspace {name} says that {} are ready", number("/status/warm/ready")));
+        }
+    }
 }
 
 /// Every Workspace that makes pods has its wall, and there is no wall around nothing.
@@ -123,8 +150,9 @@ fn slots(history: &History, sessions: &[Arc<Value>], broken: &mut Broken) {
 /// What must be left when all Sessions were deleted: nothing but what is kept.
 pub fn gone(history: &History, broken: &mut Broken) {
     walls(history, broken);
+    pools(history, broken);
     for resource in ["sessions.berth.dev", "pods"] {
-        for object in history.objects(resource) {
+        for object in history.objects(resource).iter().filter(|object| pool_of(object).is_none()) {
             let meta = &object["metadata"];
             broken.note(format!("{resource} {} is left: {}", meta["name"], meta["finalizers"]));
         }

@@ -105,6 +105,8 @@ fn role() -> Value {
             {"apiGroups": ["berth.dev"], "resources": ["sessions"], "verbs": ["onbehalf", "end"]},
             {"apiGroups": ["berth.dev"], "resources": ["workspaces"], "verbs": ["launch"]},
             {"apiGroups": [""], "resources": ["pods"], "verbs": all},
+            // What owns the pool of the floor.
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
             {"nonResourceURLs": ["/metrics"], "verbs": ["get"]},
         ],
     })

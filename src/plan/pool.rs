@@ -174,7 +174,11 @@ fn member(world: &World, pod: &Pod, now: Instant) -> Member {
         return Member::Left;
     }
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
-    if !is_member(pod, &uid) || node.is_some_and(|node| world.drained.contains(node)) {
+    if !is_member(pod, &uid) {
+        // Whoever does that to one, as a webhook, does it to the next as well: that one is made later.
+        return Member::Leaves(Some("it does not stand as it was made: somebody changes it".to_owned()));
+    }
+    if node.is_some_and(|node| world.drained.contains(node)) {
         return Member::Leaves(None);
     }
     if pod.labels().get(TEMPLATE_LABEL) != Some(&world.hash) {

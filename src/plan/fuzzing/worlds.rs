@@ -6,22 +6,17 @@ use std::sync::Arc;
 use arbitrary::{Error, Result, Unstructured};
 use chrono::{DateTime, TimeDelta};
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::api::policy::{ActivityRules, ActivitySource};
 use crate::api::time::Instant;
-use crate::api::{
-    MANAGED_BY, MANAGED_BY_LABEL, SESSION_FINALIZER, SESSION_UID_LABEL, Session, TEMPLATE_LABEL, WARM_SLOT_LABEL,
-    WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
-};
+use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SESSION_FINALIZER, SESSION_UID_LABEL, Session, Workspace};
 use crate::plan::activity::Observer;
 use crate::plan::admission::Rival;
 use crate::plan::child::Child;
 use crate::plan::contract::Credential;
 use crate::plan::hardening::Hardening;
-use crate::plan::name;
 use crate::plan::policy::PolicySource;
 use crate::plan::session::{Attempt, Draining, Pruner, World};
 
@@ -122,41 +117,7 @@ pub fn world(bytes: &mut Unstructured<'_>, now: Instant) -> Result<World> {
         },
     };
     watched(&mut world, bytes, now)?;
-    warmed(&mut world, bytes)?;
     Ok(world)
-}
-
-/// A pod waits in the pool, or was adopted already; it too comes last.
-fn warmed(world: &mut World, bytes: &mut Unstructured<'_>) -> Result<()> {
-    if bytes.is_empty() || !bytes.ratio(2u8, 3u8)? {
-        return Ok(());
-    }
-    let waits = pod_of_pool(world, "warm")?;
-    if bytes.ratio(1u8, 3u8)? {
-        let mut adopted = pod_of_pool(world, "adopted")?;
-        adopted.metadata.labels.get_or_insert_default().insert(SESSION_UID_LABEL.to_owned(), "s".to_owned());
-        if bytes.ratio(1u8, 2u8)? {
-            adopted.status.get_or_insert_default().phase = Some("Failed".to_owned());
-        }
-        world.pods.push(Arc::new(adopted));
-    }
-    world.warm = Some(Arc::new(waits));
-    Ok(())
-}
-
-/// A ready pod of the pool of the Workspace of the world.
-fn pod_of_pool(world: &World, uid: &str) -> Result<Pod> {
-    let workspace_uid = world.workspace.as_ref().and_then(|workspace| workspace.uid()).unwrap_or_default();
-    read(json!({
-        "metadata": {
-            "name": name::warm_pod("box", &workspace_uid, 0, ""), "namespace": "n", "uid": uid, "resourceVersion": "7",
-            "labels": {
-                MANAGED_BY_LABEL: MANAGED_BY, WORKSPACE_UID_LABEL: workspace_uid, WARM_SLOT_LABEL: "0", TEMPLATE_LABEL: "0",
-            },
-            "annotations": { WORKSPACE_ANNOTATION: "box" },
-        },
-        "status": { "phase": "Running", "podIP": "10.0.0.2", "conditions": [{ "type": "Ready", "status": "True" }] },
-    }))
 }
 
 /// A gateway is asked for the activity, and has said something or not. It comes last, so that inputs that end before mean what

@@ -31,7 +31,7 @@ pub(crate) fn xtask(words: &[&str]) {
             command.env_remove(name);
         }
     }
-    let done = command.arg("xtask").args(words).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let done = command.arg("xtask").args(words).output().unwrap();
     assert!(done.status.success(), "xtask {words:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 

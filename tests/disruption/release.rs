@@ -25,8 +25,7 @@ pub(crate) struct Release {
 
 /// Runs Helm in the chart's folder.
 pub(crate) fn helm(words: &[&str]) -> Result<String, String> {
-    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/berth");
-    let done = Command::new("helm").current_dir(chart).args(words).output().unwrap();
+    let done = Command::new("helm").current_dir("charts/berth").args(words).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if done.status.success() { Ok(text(&done.stdout)) } else { Err(text(&done.stderr)) }
 }
@@ -134,8 +133,7 @@ async fn a_changed_release_runs_what_was_changed_and_a_rollback_takes_it_back() 
 async fn an_account_with_rights_in_two_namespaces_installs_and_uses_it_there() {
     let (own, watched) = (Scene::new("small-release").await, Scene::new("small-watched").await);
     let person = "ana@example.org";
-    let roles =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/charts/berth/files/installer.yaml")).unwrap();
+    let roles = std::fs::read_to_string("charts/berth/files/installer.yaml").unwrap();
     let cluster_roles: Api<ClusterRole> = Api::all(own.client.clone());
     let ours = PatchParams::apply("berth-test").force();
     for document in roles.split("\n---\n") {

@@ -18,12 +18,11 @@ struct FirstChart(PathBuf);
 
 impl FirstChart {
     fn new(scene: &Scene) -> Self {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let chart = Self(std::env::temp_dir().join(format!("{}-chart", scene.namespace)));
-        let copied = Command::new("cp").arg("-r").arg(here.join("charts/berth")).arg(&chart.0).status().unwrap();
+        let copied = Command::new("cp").arg("-r").arg("charts/berth").arg(&chart.0).status().unwrap();
         assert!(copied.success());
         for kind in ["sessionpolicies", "sessions", "workspaces"] {
-            let first = std::fs::read_to_string(here.join(format!("tests/fixtures/first-crds/{kind}.yaml"))).unwrap();
+            let first = std::fs::read_to_string(format!("tests/fixtures/first-crds/{kind}.yaml")).unwrap();
             let named = format!("  name: {kind}.berth.dev\n");
             assert!(first.contains(&named), "{kind}");
             let kept = format!("{named}  annotations:\n    helm.sh/resource-policy: keep\n");

@@ -6,7 +6,7 @@ use std::path::Path;
 use berth::{install, plan};
 
 fn read(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
+    fs::read_to_string(path).unwrap_or_default()
 }
 
 #[test]

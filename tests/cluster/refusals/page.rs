@@ -67,10 +67,10 @@ fn rendered() -> String {
 
 #[test]
 fn the_page_of_refusals_is_that_of_the_table() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/refusals.md");
+    let path = Path::new("docs/refusals.md");
     if std::env::var_os("BERTH_WRITE_DOCS").is_some_and(|value| value == "1") {
-        fs::write(&path, rendered()).unwrap();
+        fs::write(path, rendered()).unwrap();
     }
-    let page = fs::read_to_string(&path).unwrap_or_default();
+    let page = fs::read_to_string(path).unwrap_or_default();
     assert!(page == rendered(), "docs/refusals.md has drifted: run this test with BERTH_WRITE_DOCS=1");
 }

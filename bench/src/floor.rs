@@ -191,8 +191,7 @@ impl Floor {
             _ => Some(Self::pool(client, namespace, pattern, seen, &pods).await?),
         };
         if let Some(pool) = &pool {
-            let all: Vec<usize> = (0..warm).collect();
-            let made = futures::stream::iter(all.into_iter().map(|_| pool.make())).buffer_unordered(8);
+            let made = futures::stream::iter((0..warm).map(|_| pool.make())).buffer_unordered(8);
             made.try_collect::<Vec<()>>().await?;
         }
         Ok(Self {

@@ -127,12 +127,12 @@ pub async fn session_step(cluster: &Cluster, session: Arc<Session>, step: Step) 
             Ok(session)
         }
         Step::DeletePod { pod, uid } => {
-            delete_pod(cluster, &pods, &pod, &uid).await?;
+            delete_pod(cluster, &pods, &pod, with_uid(&uid)).await?;
             cluster.memory.released(&session.uid().unwrap_or_default());
             Ok(session)
         }
         Step::Discard { pod, uid } => {
-            delete_pod(cluster, &pods, &pod, &uid).await?;
+            delete_pod(cluster, &pods, &pod, with_uid(&uid)).await?;
             Ok(session)
         }
         Step::DeleteSession => {
@@ -159,11 +159,11 @@ async fn ensure_secret_lately(cluster: &Cluster, namespace: &str, secret: &Crede
 pub async fn orphan_step(cluster: &Cluster, namespace: &str, step: orphan::Step) -> Result<(), CallError> {
     let orphan::Step::Delete { name, uid } = step;
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
-    delete_pod(cluster, &api, &name, &uid).await
+    delete_pod(cluster, &api, &name, with_uid(&uid)).await
 }
 
-async fn delete_pod(cluster: &Cluster, api: &Api<Pod>, name: &str, uid: &str) -> Result<(), CallError> {
-    let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..with_uid(uid) };
+async fn delete_pod(cluster: &Cluster, api: &Api<Pod>, name: &str, allowed: DeleteParams) -> Result<(), CallError> {
+    let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..allowed };
     if let Some(pod) = delete(cluster, api, name, &params).await? {
         cluster.stores.pods.own(pod);
     }
@@ -236,11 +236,15 @@ async fn ensure_claim(cluster: &Cluster, namespace: &str, claim: &Value) -> Resu
     }
 }
 
-async fn ensure_pod(cluster: &Cluster, api: &Api<Pod>, session: &Session, wanted: &Value) -> Result<(), CallError> {
+/// Asks for a pod as it was planned: fields that this version does not know pass through.
+async fn create_pod(cluster: &Cluster, namespace: &str, wanted: &Value) -> Result<Pod, CallError> {
     cluster.leadership.check()?;
-    let namespace = session.namespace().unwrap_or_default();
     let request = post(&format!("/api/v1/namespaces/{namespace}/pods"), wanted)?;
-    let made = match bounded(cluster.client.request::<Pod>(request)).await {
+    bounded(cluster.client.request::<Pod>(request)).await
+}
+
+async fn ensure_pod(cluster: &Cluster, api: &Api<Pod>, session: &Session, wanted: &Value) -> Result<(), CallError> {
+    let made = match create_pod(cluster, &session.namespace().unwrap_or_default(), wanted).await {
         Ok(made) => made,
         // Made before, by us or by a predecessor whose answer was lost.
         Err(error) if error.is_conflict() => {
@@ -345,6 +349,15 @@ fn with_uid(uid: &str) -> DeleteParams {
         return DeleteParams::default();
     }
     DeleteParams::default().preconditions(Preconditions { uid: Some(uid.to_owned()), resource_version: None })
+}
+
+/// Only if it is still as it was read.
+fn as_read(uid: &str, resource_version: Option<String>) -> DeleteParams {
+    let mut params = with_uid(uid);
+    if let Some(preconditions) = params.preconditions.as_mut() {
+        preconditions.resource_version = resource_version;
+    }
+    params
 }
 
 fn manager() -> PatchParams {

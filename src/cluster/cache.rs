@@ -18,6 +18,7 @@ use kube::{Resource, ResourceExt};
 
 use super::slim::Slim;
 use crate::api::{SESSION_UID_LABEL, Session, SessionPolicy, WORKSPACE_UID_LABEL, Workspace};
+use crate::plan::orphan::Owner;
 use crate::plan::{name, pool};
 use crate::planted::{self, Bug};
 
@@ -65,6 +66,17 @@ impl Default for Stores {
             network_policies: Cache::new(|_| [None, None]),
             budgets: Cache::new(|_| [None, None]),
         }
+    }
+}
+
+impl Stores {
+    /// Whether the object stands that a pod was made for, as far as was seen.
+    pub fn knows(&self, namespace: &str, owner: Owner<'_>) -> bool {
+        let (known, uid) = match owner {
+            Owner::Session(name, uid) => (self.sessions.get(namespace, name).and_then(|known| known.uid()), uid),
+            Owner::Workspace(name, uid) => (self.workspaces.get(namespace, name).and_then(|known| known.uid()), uid),
+        };
+        known.as_deref() == Some(uid)
     }
 }
 

@@ -25,6 +25,10 @@ const ATTEMPTS: Backoff = Backoff { first: Duration::from_secs(1), last: Duratio
 const TRIALS: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(120) };
 /// How long after an attempt was worth another its failure counts no more.
 const FORGOTTEN: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
+/// Under what name attempts to make pods of a pool are remembered.
+pub const POOL: &str = "warm pod";
+/// Under what name it is remembered that pods of a pool went bad.
+pub const BROKEN: &str = "broken warm pod";
 /// The least time between two writes of one Workspace's status.
 const PACE: Duration = Duration::from_secs(1);
 
@@ -85,6 +89,13 @@ struct FailedChild {
     generation: Option<i64>,
     last: Failure,
     count: u32,
+}
+
+impl FailedChild {
+    /// Whether it was not written down by a clock that was ahead: nothing waits for so long.
+    fn is_by_this_clock(&self, now: WallTime) -> bool {
+        (self.last.0 - now).to_std().map_or(true, |wait| wait <= TRIALS.last)
+    }
 }
 
 #[derive(Default)]
@@ -313,10 +324,10 @@ impl Memory {
     }
 
     /// What became of the last attempt at the object of this kind that this generation of the Workspace has, if it failed.
-    pub fn failed_child(&self, uid: &str, kind: &str, generation: Option<i64>) -> Option<Failure> {
+    pub fn failed_child(&self, uid: &str, kind: &str, generation: Option<i64>, now: WallTime) -> Option<Failure> {
         let workspaces = lock(&self.workspaces);
-        let failed = workspaces.get(uid)?.children.get(kind).filter(|failed| failed.generation == generation)?;
-        Some(failed.last.clone())
+        let known = workspaces.get(uid)?.children.get(kind)?;
+        (known.generation == generation && known.is_by_this_clock(now)).then(|| known.last.clone())
     }
 
     /// An attempt at the object of this kind that the Workspace has succeeded.
@@ -326,12 +337,17 @@ impl Memory {
         }
     }
 
-    /// An attempt at the object of this kind that this generation of the Workspace has failed at `now`.
+    /// An attempt at the object of this kind that this generation of the Workspace has failed at `now`. Those that were made at
+    /// once fail together, and count once.
     pub fn failed_at_child(&self, uid: &str, kind: &'static str, generation: Option<i64>, why: String, now: WallTime) {
         let mut workspaces = lock(&self.workspaces);
         let children = &mut workspaces.entry(uid.to_owned()).or_default().children;
         let lately = |before: &&FailedChild| before.generation == generation && now - before.last.0 < FORGOTTEN;
-        let mut count = children.get(kind).filter(lately).map_or(0, |it| it.count);
+        let before = children.get(kind).filter(lately);
+        if before.is_some_and(|before| before.last.0 > now && before.is_by_this_clock(now)) {
+            return;
+        }
+        let mut count = before.map_or(0, |it| it.count);
         let again = now + TRIALS.next(&mut count);
         children.insert(kind, FailedChild { generation, last: (again, why), count });
     }

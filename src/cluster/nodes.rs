@@ -12,6 +12,7 @@ use kube::{Api, ResourceExt};
 
 use super::Cluster;
 use crate::api::WARM_SLOT_LABEL;
+use crate::plan::instance;
 use crate::plan::session::Draining;
 
 /// Taints that a node gets before it is deleted: by the cluster autoscaler, and by Karpenter.
@@ -83,7 +84,7 @@ fn take_in(cluster: &Cluster, change: impl FnOnce(&mut BTreeMap<String, String>)
     }
     // A pool leaves such a node.
     let of_pool = |pod: &Pod| {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        let node = instance::node(pod);
         pod.labels().contains_key(WARM_SLOT_LABEL) && node.is_some_and(is_news)
     };
     for pod in cluster.stores.pods.reader().state_filter(of_pool) {

@@ -2,24 +2,28 @@
 //! before the world is put together; the putting together itself never waits.
 
 use std::collections::HashSet;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 
 use super::Cluster;
 use super::cache::{Stores, key, place_key, pool_key, user_key};
 use super::error::{CallError, bounded, optional};
+use super::memory::{BROKEN, POOL};
 use crate::api::condition::{self, Type};
 use crate::api::session::Phase;
 use crate::api::time::{Instant, from_wire};
 use crate::api::{SESSION_FINALIZER, Session, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::admission::{self, Blocker, Rival};
-use crate::plan::child::{Child, Failure};
+use crate::plan::child::Child;
 use crate::plan::contract::Credential;
 use crate::plan::instance::{self, Health};
 use crate::plan::limit::{Limit, Own};
@@ -217,7 +221,7 @@ fn warm(cluster: &Cluster, workspace: &Workspace, session_uid: &str) -> Option<A
     workspace.spec.warm.as_ref().filter(|_| cluster.memory.failed_adoptions(session_uid) < ADOPTIONS)?;
     let hash = template_hash(cluster, workspace)?;
     let drained = |pod: &Pod| {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        let node = instance::node(pod);
         node.is_some_and(|node| matches!(cluster.drains.of(node), Draining::Yes(_)))
     };
     let is_taken =
@@ -262,8 +266,6 @@ pub fn pool(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<pool::World>
         Some(why) => Some(Blocker::Unguarded(why)),
         None => groundwork::stands(&workspace, &cluster.hardening, &fence, secret.as_ref()).err(),
     };
-    // What is worth an attempt so much later was written down by a clock that was wrong.
-    let by_this_clock = |(again, _): &Failure| *again - now <= LONGEST_DELAY;
     let start_timeout = match policy(&cluster.stores, Some(&workspace)) {
         PolicySource::Found(name, spec) => Rules::of(&name, &spec).ok(),
         _ => None,
@@ -281,8 +283,8 @@ pub fn pool(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<pool::World>
         secret: secret.and_then(Result::ok),
         hardening: Arc::clone(&cluster.hardening),
         start_timeout: start_timeout.unwrap_or_else(Rules::built_in).start_timeout,
-        failed: cluster.memory.failed_child(&uid, POOL, generation).filter(by_this_clock),
-        broken: cluster.memory.failed_child(&uid, BROKEN, generation).filter(by_this_clock),
+        failed: cluster.memory.failed_child(&uid, POOL, generation, now),
+        broken: cluster.memory.failed_child(&uid, BROKEN, generation, now),
         workspace,
     })
 }
@@ -296,14 +298,6 @@ fn serving(cluster: &Cluster, workspace_uid: &str, waiting: &[Arc<Pod>], wanted:
     let vacant = (0..u32::try_from(wanted).unwrap_or(u32::MAX)).filter(|slot| !taken.contains(slot));
     vacant.flat_map(|slot| cluster.stores.pods.under(&place_key(workspace_uid, slot))).collect()
 }
-
-/// No attempt waits for longer than this.
-const LONGEST_DELAY: TimeDelta = TimeDelta::minutes(2);
-
-/// Under what name attempts to make pods of a pool are remembered.
-pub const POOL: &str = "warm pod";
-/// Under what name it is remembered that pods of a pool went bad.
-pub const BROKEN: &str = "broken warm pod";
 
 /// The node of the instance, as the status says.
 fn node(session: &Session) -> Option<&str> {
@@ -324,7 +318,7 @@ fn fence(cluster: &Cluster, workspace: &Workspace) -> Fence {
         workspace,
         &cluster.neighbourhood,
         seen.as_deref(),
-        cluster.memory.failed_child(&uid, "NetworkPolicy", workspace.metadata.generation),
+        cluster.memory.failed_child(&uid, "NetworkPolicy", workspace.metadata.generation, cluster.clock.now()),
     )
 }
 
@@ -335,7 +329,7 @@ fn budget(cluster: &Cluster, workspace: &Workspace) -> Child<PodDisruptionBudget
     drain::stand(
         workspace,
         seen.as_deref(),
-        cluster.memory.failed_child(&uid, "PodDisruptionBudget", workspace.metadata.generation),
+        cluster.memory.failed_child(&uid, "PodDisruptionBudget", workspace.metadata.generation, cluster.clock.now()),
     )
 }
 
@@ -365,8 +359,7 @@ pub async fn needed(cluster: &Cluster, policy: &NetworkPolicy) -> Result<Option<
     if cluster.stores.sessions.under(&key(&namespace, workspace)).iter().any(is_of_it) {
         return Ok(Some(Need::Session));
     }
-    let api: Api<Workspace> = Api::namespaced(cluster.client.clone(), &namespace);
-    if optional(api.get_metadata(workspace)).await?.is_some_and(|stands| is_it(stands.uid())) {
+    if stands::<Workspace>(cluster, &namespace, workspace, uid).await? {
         return Ok(Some(Need::Workspace));
     }
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &namespace);
@@ -381,24 +374,23 @@ pub async fn needed(cluster: &Cluster, policy: &NetworkPolicy) -> Result<Option<
 /// When the API server does not answer: then nothing is concluded.
 pub async fn has_owner(cluster: &Cluster, pod: &Pod) -> Result<bool, CallError> {
     let namespace = pod.namespace().unwrap_or_default();
-    let (session, uid) = match orphan::owner_of(pod) {
-        None => return Ok(true),
-        Some(orphan::Owner::Session(session, uid)) => (session, uid),
-        Some(orphan::Owner::Workspace(workspace, uid)) => {
-            let known = cluster.stores.workspaces.get(&namespace, workspace);
-            if known.is_some_and(|known| known.uid().as_deref() == Some(uid)) {
-                return Ok(true);
-            }
-            let api: Api<Workspace> = Api::namespaced(cluster.client.clone(), &namespace);
-            let stands = optional(api.get_metadata(workspace)).await?;
-            return Ok(stands.is_some_and(|stands| stands.uid().as_deref() == Some(uid)));
-        }
-    };
-    if cluster.stores.sessions.get(&namespace, session).is_some_and(|known| known.uid().as_deref() == Some(uid)) {
+    let Some(owner) = orphan::owner_of(pod) else { return Ok(true) };
+    if cluster.stores.knows(&namespace, owner) {
         return Ok(true);
     }
-    let api: Api<Session> = Api::namespaced(cluster.client.clone(), &namespace);
-    Ok(optional(api.get_metadata(session)).await?.is_some_and(|stands| stands.uid().as_deref() == Some(uid)))
+    match owner {
+        orphan::Owner::Session(session, uid) => stands::<Session>(cluster, &namespace, session, uid).await,
+        orphan::Owner::Workspace(workspace, uid) => stands::<Workspace>(cluster, &namespace, workspace, uid).await,
+    }
+}
+
+/// Whether the object of this name has this uid, by the API server's word.
+async fn stands<K>(cluster: &Cluster, namespace: &str, name: &str, uid: &str) -> Result<bool, CallError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(cluster.client.clone(), namespace);
+    Ok(optional(api.get_metadata(name)).await?.is_some_and(|stands| stands.uid().as_deref() == Some(uid)))
 }
 
 /// The policy of a Workspace: the one that it names, else the one called `default`, else none.

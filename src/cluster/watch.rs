@@ -393,8 +393,7 @@ fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
         Change::All(scope) => return everything(cluster, scope),
     };
     let (namespace, name) = (workspace.namespace().unwrap_or_default(), workspace.name_any());
-    cluster.queues.workspace_named(&namespace, &name);
-    cluster.queues.pool_named(&namespace, &name);
+    cluster.queues.workspace_changed(workspace);
     // What concerns those who have an instance is the spec, and whether the Workspace is there. Until then it matters, too,
     // what its status says of the template.
     let seen = workspace.status.as_ref().and_then(|status| status.observed_generation);
@@ -447,8 +446,8 @@ fn pod_changed(cluster: &Cluster, change: Change<'_, Pod>) {
     }
 }
 
-/// A pod that was made for a pool: one that waits there, or that has just been adopted, or has gone, concerns the pool and what
-/// its Workspace says of it; one that became ready those who wait for an instance as well.
+/// A pod that was made for a pool concerns the pool, whoever has it by now; one that waits there what its Workspace says of it as
+/// well.
 fn of_pool_changed(cluster: &Cluster, pod: &Pod, gone: bool) {
     cluster.memory.heard_of(&pod.uid().unwrap_or_default(), gone);
     cluster.queues.pool_of(pod);
@@ -462,16 +461,7 @@ fn of_pool_changed(cluster: &Cluster, pod: &Pod, gone: bool) {
 /// A pod that nobody owns is to be looked at where its Session is not known.
 fn orphaned(cluster: &Cluster, pod: &Pod) {
     let namespace = pod.namespace().unwrap_or_default();
-    let is = |uid: &str, of: Option<Option<String>>| of.flatten().as_deref() == Some(uid);
-    let is_known = |owner: orphan::Owner<'_>| match owner {
-        orphan::Owner::Session(session, uid) => {
-            is(uid, cluster.stores.sessions.get(&namespace, session).map(|known| known.uid()))
-        }
-        orphan::Owner::Workspace(workspace, uid) => {
-            is(uid, cluster.stores.workspaces.get(&namespace, workspace).map(|known| known.uid()))
-        }
-    };
-    if orphan::owner_of(pod).is_some_and(|owner| !is_known(owner)) {
+    if orphan::owner_of(pod).is_some_and(|owner| !cluster.stores.knows(&namespace, owner)) {
         cluster.queues.orphan_named(&namespace, &pod.name_any());
     }
 }
@@ -503,8 +493,7 @@ fn network_policy_changed(cluster: &Cluster, change: Change<'_, NetworkPolicy>) 
     let name = policy.name.as_deref().unwrap_or_default();
     let workspaces = cluster.stores.workspaces.under(&key(namespace, name));
     for workspace in &workspaces {
-        cluster.queues.workspace_named(namespace, &workspace.name_any());
-        cluster.queues.pool_named(namespace, &workspace.name_any());
+        cluster.queues.workspace_changed(workspace);
         live_sessions_of(cluster, namespace, &workspace.name_any(), is_not_usable_yet);
     }
     if gone {

@@ -9,7 +9,7 @@ use kube::runtime::controller::Action;
 use super::sleep_until;
 use crate::api::Workspace;
 use crate::cluster::error::CallError;
-use crate::cluster::observe::BROKEN;
+use crate::cluster::memory::BROKEN;
 use crate::cluster::{Cluster, apply, observe};
 use crate::plan::pool::{Step, decide, standing};
 

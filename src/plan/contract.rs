@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use chrono::TimeDelta;
 use hmac::{Hmac, KeyInit, Mac};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -149,6 +150,9 @@ fn push(object: &mut Map<String, Value>, field: &str, item: Value) {
     }
 }
 
+/// An instance that comes for so long may wait for a Secret that somebody has deleted: no pod says so.
+pub const SECRET_DOUBT: TimeDelta = TimeDelta::seconds(30);
+
 /// What of `template` is in the way of the folder, in sentences that name the field and the mend.
 pub fn problems(template: &Template) -> Vec<String> {
     let named = |list: &Value| list["name"] == VOLUME;
@@ -159,15 +163,11 @@ pub fn problems(template: &Template) -> Vec<String> {
     if template.volume_claims.iter().any(|claim| claim.name.as_str() == VOLUME) {
         problems.push(format!("spec.template.volumeClaims[{VOLUME}] is reserved: rename it"));
     }
-    for list in ["initContainers", "containers"] {
-        for container in template.spec.get(list).and_then(Value::as_array).into_iter().flatten() {
-            let mounts = container["volumeMounts"].as_array().into_iter().flatten();
-            let paths = mounts.filter_map(|mount| mount["mountPath"].as_str());
-            problems.extend(paths.filter(|path| is_within(path)).map(|path| {
-                let name = container["name"].as_str().unwrap_or_default();
-                format!("spec.template.spec.{list}[{name}].volumeMounts[{path}] is reserved: mount it elsewhere")
-            }));
-        }
+    for (at, container) in containers(template) {
+        let mounts = container["volumeMounts"].as_array().into_iter().flatten();
+        let paths = mounts.filter_map(|mount| mount["mountPath"].as_str());
+        let reserved = |path: &str| format!("{at}.volumeMounts[{path}] is reserved: mount it elsewhere");
+        problems.extend(paths.filter(|path| is_within(path)).map(reserved));
     }
     problems
 }
@@ -176,22 +176,19 @@ pub fn problems(template: &Template) -> Vec<String> {
 /// user's or the session's, or counts from there. In sentences that name the field and the mend.
 pub fn personal_problems(template: &Template) -> Vec<String> {
     let mut problems = Vec::new();
-    for list in ["initContainers", "containers"] {
-        for container in template.spec.get(list).and_then(Value::as_array).into_iter().flatten() {
-            let at = format!("spec.template.spec.{list}[{}]", container["name"].as_str().unwrap_or_default());
-            problems.extend(container["env"].as_array().into_iter().flatten().filter_map(|variable| {
-                let file = personal_file(variable["valueFrom"]["fieldRef"]["fieldPath"].as_str()?)?;
-                let name = variable["name"].as_str().unwrap_or_default();
-                Some(format!("{at}.env[{name}] is set before there is a user: read the file {FOLDER}/{file}"))
-            }));
-            let part = |mount: &&Value| {
-                mount["name"] == VOLUME && !(mount["subPath"].is_null() && mount["subPathExpr"].is_null())
-            };
-            let parts = container["volumeMounts"].as_array().into_iter().flatten().filter(part).count();
-            problems.extend((parts > 0).then(|| {
+    for (at, container) in containers(template) {
+        problems.extend(container["env"].as_array().into_iter().flatten().filter_map(|variable| {
+            let file = personal_file(variable["valueFrom"]["fieldRef"]["fieldPath"].as_str()?)?;
+            let name = variable["name"].as_str().unwrap_or_default();
+            Some(format!("{at}.env[{name}] is set before there is a user: read the file {FOLDER}/{file}"))
+        }));
+        let is_part =
+            |mount: &Value| mount["name"] == VOLUME && !(mount["subPath"].is_null() && mount["subPathExpr"].is_null());
+        problems.extend(
+            container["volumeMounts"].as_array().into_iter().flatten().any(is_part).then(|| {
                 format!("{at}.volumeMounts[{VOLUME}] with a subPath never changes: read the files in {FOLDER}")
-            }));
-        }
+            }),
+        );
     }
     problems.extend(template.spec.get("activeDeadlineSeconds").filter(|seconds| !seconds.is_null()).map(|_| {
         "spec.template.spec.activeDeadlineSeconds runs while nobody is there: use maxDuration of a SessionPolicy"
@@ -204,6 +201,17 @@ pub fn personal_problems(template: &Template) -> Vec<String> {
         );
     }
     problems
+}
+
+/// All containers of `template`, each with the name of its field.
+fn containers(template: &Template) -> impl Iterator<Item = (String, &Value)> {
+    ["initContainers", "containers"].into_iter().flat_map(|list| {
+        let containers = template.spec.get(list).and_then(Value::as_array).into_iter().flatten();
+        containers.map(move |container| {
+            let name = container["name"].as_str().unwrap_or_default();
+            (format!("spec.template.spec.{list}[{name}]"), container)
+        })
+    })
 }
 
 /// The file that says what a field of the pod says, where that is the user's or the session's.

@@ -51,8 +51,13 @@ pub fn describe(pod: &Pod) -> Instance {
         pod: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
         ip: pod.status.as_ref().and_then(|status| status.pod_ip.clone()),
-        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        node: node(pod).map(str::to_owned),
     }
+}
+
+/// The name of the node that the pod was given.
+pub fn node(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
 }
 
 /// Where the instance listens, once it has an address. The pod itself says on which port: its Workspace may have been
@@ -145,7 +150,7 @@ fn container_trouble(status: &ContainerStatus) -> Option<Trouble> {
 fn node_trouble(pod: &Pod) -> Option<Trouble> {
     condition(pod, "Ready").filter(|ready| ready.status != "True")?;
     let heard_ready = statuses(pod).next().is_some() && statuses(pod).all(|status| status.ready);
-    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("unknown");
+    let node = node(pod).unwrap_or("unknown");
     heard_ready.then(|| Trouble {
         reason: "NodeNotReady".to_owned(),
         message: format!("node {node} has stopped reporting; whether the instance still runs is not known"),
@@ -165,7 +170,8 @@ fn exit(status: &ContainerStatus) -> Option<String> {
     Some(format!("container {} exited with code {} ({reason})", status.name, ended.exit_code))
 }
 
-fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
+/// What the pod's condition of this type says.
+pub fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
     pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_)
 }
 

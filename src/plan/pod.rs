@@ -1,5 +1,5 @@
-//! The pod that a session is given, at once or by way of a pool: the template as `hardening` merges it, with what Berth must have on top. Built as
-//! JSON, so that fields of a newer Kubernetes pass through untouched.
+//! The pod that a session is given, at once or by way of a pool: the template as `hardening` merges it, with what Berth must
+//! have on top. Built as JSON, so that fields of a newer Kubernetes pass through untouched.
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -18,15 +18,7 @@ use crate::plan::{child, contract, drain, name};
 /// The pod for `session` by the template of `workspace`.
 pub fn for_session(session: &Session, workspace: &Workspace, template: &Template, hardening: &Hardening) -> Value {
     let uid = session.uid().unwrap_or_default();
-    let namespace = session.namespace().unwrap_or_default();
-    let workspace_name = workspace.name_any();
-    let workspace_uid = workspace.uid().unwrap_or_default();
-    let owner = Owner {
-        namespace: &namespace,
-        workspace: &workspace_name,
-        workspace_uid: &workspace_uid,
-        user: session.spec.user.id.as_str(),
-    };
+    let owner = Owner::of(workspace, session.spec.user.id.as_str());
     let mut pod = from_template(workspace, template, owner, hardening);
     pod["metadata"]["name"] = json!(name::pod(&session.name_any(), &uid));
     let personal = personal(session, workspace, template);
@@ -53,11 +45,7 @@ pub fn personal(session: &Session, workspace: &Workspace, template: &Template) -
 
 /// A pod for nobody yet by the template of `workspace`, which is its owner. A drain need not wait for it.
 pub fn for_pool(workspace: &Workspace, template: &Template, hardening: &Hardening) -> Value {
-    let namespace = workspace.namespace().unwrap_or_default();
-    let workspace_name = workspace.name_any();
-    let workspace_uid = workspace.uid().unwrap_or_default();
-    let owner = Owner { namespace: &namespace, workspace: &workspace_name, workspace_uid: &workspace_uid, user: "" };
-    let mut pod = from_template(workspace, template, owner, hardening);
+    let mut pod = from_template(workspace, template, Owner::of(workspace, ""), hardening);
     for (key, value) in marks(template, drain::EVICTABLE) {
         pod["metadata"]["annotations"][key] = value;
     }
@@ -74,13 +62,9 @@ fn marks(template: &Template, marks: impl IntoIterator<Item = (&'static str, &'s
 /// What the API server is asked about, whether it would accept what the template makes: the claims that are kept,
 /// and the pod.
 pub fn for_dry_run(workspace: &Workspace, template: &Template, hardening: &Hardening) -> Vec<Value> {
-    let namespace = workspace.namespace().unwrap_or_default();
-    let workspace_name = workspace.name_any();
-    let workspace_uid = workspace.uid().unwrap_or_default();
-    let owner =
-        Owner { namespace: &namespace, workspace: &workspace_name, workspace_uid: &workspace_uid, user: "dry-run" };
+    let owner = Owner::of(workspace, "dry-run");
     let mut pod = from_template(workspace, template, owner, hardening);
-    pod["metadata"]["name"] = json!(name::pod(&workspace_name, &workspace_uid));
+    pod["metadata"]["name"] = json!(name::pod(owner.workspace, owner.workspace_uid));
     template.volume_claims.iter().filter_map(|claim| volume::retained(claim, owner)).chain([pod]).collect()
 }
 

@@ -30,8 +30,6 @@ use crate::plan::{Note, Plan, Severity, contract, name, pod, shorten};
 const BATCH: usize = 8;
 /// How long a pod may be in trouble before another takes its place.
 const PATIENCE: TimeDelta = TimeDelta::minutes(2);
-/// A pod that comes for so long may wait for a Secret that somebody has deleted: no pod says so.
-const SECRET_DOUBT: TimeDelta = TimeDelta::seconds(30);
 
 /// What was observed of a pool.
 #[derive(Clone, Debug)]
@@ -173,12 +171,11 @@ fn member(world: &World, pod: &Pod, now: Instant) -> Member {
     if pod.metadata.deletion_timestamp.is_some() || pod.labels().contains_key(SESSION_UID_LABEL) {
         return Member::Left;
     }
-    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
     if !is_member(pod, &uid) {
         // Whoever does that to one, as a webhook, does it to the next as well: that one is made later.
         return Member::Leaves(Some("it does not stand as it was made: somebody changes it".to_owned()));
     }
-    if node.is_some_and(|node| world.drained.contains(node)) {
+    if instance::node(pod).is_some_and(|node| world.drained.contains(node)) {
         return Member::Leaves(None);
     }
     if pod.labels().get(TEMPLATE_LABEL) != Some(&world.hash) {
@@ -202,16 +199,15 @@ fn member(world: &World, pod: &Pod, now: Instant) -> Member {
 
 /// Since when the pod has not been ready: since it last was, or was made.
 fn unready_since(pod: &Pod) -> Option<Instant> {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
-    let since =
-        ready.and_then(|ready| ready.last_transition_time.as_ref()).or(pod.metadata.creation_timestamp.as_ref());
-    since.map(from_wire)
+    let last = instance::condition(pod, "Ready").and_then(|ready| ready.last_transition_time.as_ref());
+    last.or(pod.metadata.creation_timestamp.as_ref()).map(from_wire)
 }
 
 /// A pool as it was counted.
 struct Count<'a> {
     wanted: usize,
+    /// Why none can be had, whatever is asked for.
+    impossible: Option<String>,
     /// Those that leave, with why where they went bad.
     leaving: Vec<(&'a Arc<Pod>, Option<String>)>,
     /// Those of an older template, which leave as others can be made.
@@ -223,7 +219,8 @@ struct Count<'a> {
 impl<'a> Count<'a> {
     fn of(world: &'a World, now: Instant) -> Self {
         let spec = &world.workspace.spec;
-        let none = spec.maintenance || spec.warm.is_none() || impossible(world).is_some();
+        let impossible = impossible(world);
+        let none = spec.maintenance || spec.warm.is_none() || impossible.is_some();
         // More than there are slots could never be had.
         let slots = usize::try_from(spec.max_sessions).unwrap_or(0);
         let wanted = if none { 0 } else { world.wanted.count.min(slots) };
@@ -237,7 +234,7 @@ impl<'a> Count<'a> {
                 member => staying.push((pod, member)),
             }
         }
-        let mut count = Self { wanted, leaving, outdated, staying };
+        let mut count = Self { wanted, impossible, leaving, outdated, staying };
         count.shrink();
         count
     }
@@ -307,7 +304,9 @@ pub fn standing(world: &World, now: Instant) -> Standing {
             (None, None) => ("Filling", of),
         }
     };
-    let lack = impossible(world)
+    let lack = count
+        .impossible
+        .clone()
         .map(|why| ("Impossible", why))
         .or_else(|| Some(("ScheduleInvalid", world.wanted.problem.clone()?)))
         .or_else(|| (ready < desired).then(short));
@@ -355,7 +354,7 @@ fn remove(pod: &Pod, bad: Option<String>) -> Step {
 
 /// Whether a pod has come for so long that the Secret which it may wait for is made again.
 fn is_doubted(count: &Count<'_>, now: Instant) -> bool {
-    let doubted = |pod: &Pod| unready_since(pod).is_some_and(|since| since + SECRET_DOUBT <= now);
+    let doubted = |pod: &Pod| unready_since(pod).is_some_and(|since| since + contract::SECRET_DOUBT <= now);
     count.staying.iter().any(|(pod, member)| matches!(member, Member::Coming(None, _)) && doubted(pod))
 }
 
@@ -366,8 +365,9 @@ fn wake(world: &World, count: &Count<'_>, now: Instant) -> Option<Instant> {
         _ => None,
     });
     let coming = count.staying.iter().filter(|(_, member)| matches!(member, Member::Coming(None, _)));
-    let doubt =
-        coming.filter_map(|(pod, _)| Some(unready_since(pod)? + SECRET_DOUBT)).filter(|_| world.secret.is_some());
+    let doubt = coming
+        .filter_map(|(pod, _)| Some(unready_since(pod)? + contract::SECRET_DOUBT))
+        .filter(|_| world.secret.is_some());
     let retry = [&world.failed, &world.broken].into_iter().flatten().map(|(at, _)| *at);
     let retry = retry.filter(|_| count.staying.len() < count.wanted);
     given_up.chain(doubt).chain(retry).chain(world.wanted.until).filter(|at| *at > now).min()
@@ -375,18 +375,29 @@ fn wake(world: &World, count: &Count<'_>, now: Instant) -> Option<Instant> {
 
 /// The pods to make now, of which there may be so many.
 fn made(world: &World, count: &Count<'_>, room: usize) -> Vec<Value> {
-    let Some(template) = &world.workspace.spec.template else { return Vec::new() };
     let lacking = count.wanted.saturating_sub(count.staying.len()).min(room);
+    let Some(template) = world.workspace.spec.template.as_ref().filter(|_| lacking > 0) else { return Vec::new() };
+    let blank = pod::for_pool(&world.workspace, template, &world.hardening);
     let taken: BTreeSet<u32> = count.staying.iter().filter_map(|(pod, _)| slot(pod)).collect();
     let before = heads(world.pods.iter().chain(&world.serving));
+    let workspace = (world.workspace.name_any(), world.workspace.uid().unwrap_or_default());
     let pod = |slot: u32| {
-        let mut replaces = before.get(&slot).map(|pod| pod.uid().unwrap_or_default());
-        let mut pod = place(world, template, slot, replaces.as_deref());
+        let name = |replaces: Option<&String>| {
+            name::warm_pod(&workspace.0, &workspace.1, slot, replaces.map_or("", String::as_str))
+        };
+        let mut replaces = before.get(&slot).and_then(|pod| pod.metadata.uid.as_ref());
         // Each name is followed once at most.
         for _ in 0..world.names.len() {
-            let Some(by) = pod["metadata"]["name"].as_str().and_then(|name| world.names.get(name)) else { break };
-            replaces = Some(by.clone());
-            pod = place(world, template, slot, replaces.as_deref());
+            let Some(by) = world.names.get(&name(replaces)) else { break };
+            replaces = Some(by);
+        }
+        let mut pod = blank.clone();
+        let metadata = &mut pod["metadata"];
+        metadata["name"] = json!(name(replaces));
+        metadata["labels"][WARM_SLOT_LABEL] = json!(slot.to_string());
+        metadata["labels"][TEMPLATE_LABEL] = json!(world.hash);
+        if let Some(replaces) = replaces {
+            metadata["annotations"][REPLACES_ANNOTATION] = json!(replaces);
         }
         pod
     };
@@ -407,21 +418,6 @@ fn heads<'a>(pods: impl Iterator<Item = &'a Arc<Pod>> + Clone) -> BTreeMap<u32, 
         }
     }
     heads
-}
-
-/// The pod for a place.
-fn place(world: &World, template: &Template, slot: u32, replaces: Option<&str>) -> Value {
-    let workspace = &world.workspace;
-    let mut pod = pod::for_pool(workspace, template, &world.hardening);
-    let metadata = &mut pod["metadata"];
-    let uid = workspace.uid().unwrap_or_default();
-    metadata["name"] = json!(name::warm_pod(&workspace.name_any(), &uid, slot, replaces.unwrap_or_default()));
-    metadata["labels"][WARM_SLOT_LABEL] = json!(slot.to_string());
-    metadata["labels"][TEMPLATE_LABEL] = json!(world.hash);
-    if let Some(replaces) = replaces {
-        metadata["annotations"][REPLACES_ANNOTATION] = json!(replaces);
-    }
-    pod
 }
 
 #[cfg(test)]

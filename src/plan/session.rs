@@ -24,7 +24,7 @@ use crate::api::workspace::Drain;
 use crate::api::{Session, SessionStatus, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::activity::{self, Counting, Observer, Seen};
 use crate::plan::admission::{self, Blocker, Candidate, Rival};
-use crate::plan::contract::Credential;
+use crate::plan::contract::{Credential, SECRET_DOUBT};
 use crate::plan::endpoint::Target;
 use crate::plan::hardening::Hardening;
 use crate::plan::instance::{self, Health};
@@ -472,9 +472,6 @@ fn starting(world: &World, view: &View, now: Instant) -> Plan<Step> {
     let wake = [timeout, retry, again].into_iter().flatten().min();
     Plan { steps, notes: status::start_notes(world, view, blocker.as_ref()), wake }
 }
-
-/// A pod that does not come up for so long may wait for a Secret that somebody has deleted: no pod says so.
-const SECRET_DOUBT: TimeDelta = TimeDelta::seconds(30);
 
 /// When the Secret of an instance that is being made is to be made again, if it has one.
 fn doubt(world: &World, view: &View, now: Instant) -> Option<Instant> {

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::api::workspace::{Retention, VolumeClaim};
-use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL};
+use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::name;
 
 /// Whose volumes are built, and for what.
@@ -19,6 +19,19 @@ pub struct Owner<'a> {
     pub workspace_uid: &'a str,
     /// `spec.user.id` of the session.
     pub user: &'a str,
+}
+
+impl<'a> Owner<'a> {
+    /// The user in whose name instances of `workspace` have volumes.
+    pub fn of(workspace: &'a Workspace, user: &'a str) -> Self {
+        let metadata = &workspace.metadata;
+        Self {
+            namespace: metadata.namespace.as_deref().unwrap_or_default(),
+            workspace: metadata.name.as_deref().unwrap_or_default(),
+            workspace_uid: metadata.uid.as_deref().unwrap_or_default(),
+            user,
+        }
+    }
 }
 
 /// The entry of `volumes` in the pod for `claim`.

@@ -1,7 +1,7 @@
 //! An upgrade of the definitions under objects that are stored: from the schema that Berth began with to today's. Nothing
 //! that was written is lost, and what today's rules would refuse does not hold up what was there before them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use berth::api::session::Phase;

@@ -1,7 +1,6 @@
 //! Generated files are those that the code makes. `cargo xtask generate` writes them anew.
 
 use std::fs;
-use std::path::Path;
 
 use berth::{install, plan};
 

@@ -10,7 +10,7 @@ fn lines_of(folder: &str) -> Vec<(PathBuf, String)> {
     collect(&root.join(folder), &mut files);
     let mut lines = Vec::new();
     let is_test = |file: &Path| file.ends_with("tests.rs") || file.iter().any(|part| part == "tests");
-    for file in files.iter().filter(|file| !is_test(file.strip_prefix(&root).unwrap())) {
+    for file in files.iter().filter(|file| !is_test(file.strip_prefix(root).unwrap())) {
         let text = fs::read_to_string(file).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let named = code.lines().map(str::trim).filter(|line| !line.starts_with("//"));

@@ -2,15 +2,15 @@
 //! names the uid and the version of the pod that was seen.
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, Preconditions, PropagationPolicy};
+use kube::api::Patch;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use super::{delete, ensure_secret_lately, manager, post};
+use super::{as_read, create_pod, delete_pod, ensure_secret_lately, manager};
 use crate::api::{SESSION_UID_LABEL, Session, Workspace};
 use crate::cluster::Cluster;
 use crate::cluster::error::{CallError, bounded, optional};
-use crate::cluster::observe::POOL;
+use crate::cluster::memory::POOL;
 use crate::plan::pool::{Step, is_member};
 use crate::planted::{self, Bug};
 
@@ -32,35 +32,19 @@ pub async fn step(cluster: &Cluster, workspace: &Workspace, step: Step) -> Resul
         }
         Step::Make(pod) => remembered(cluster, workspace, make(cluster, workspace, &pods, &pod).await),
         Step::Remove { name, uid, resource_version, .. } => {
-            let params = in_background(Preconditions { uid: Some(uid), resource_version });
-            match delete(cluster, &pods, &name, &params).await {
-                Ok(Some(pod)) => cluster.stores.pods.own(pod),
-                Ok(None) => {}
+            match delete_pod(cluster, &pods, &name, as_read(&uid, resource_version)).await {
                 // One that was adopted meanwhile, or has changed otherwise, stays: its event is on the way.
-                Err(error) if error.is_conflict() => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) if error.is_conflict() => Ok(()),
+                outcome => outcome,
             }
-            Ok(())
         }
     }
-}
-
-fn in_background(preconditions: Preconditions) -> DeleteParams {
-    let params = DeleteParams::default().preconditions(preconditions);
-    DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..params }
-}
-
-/// That the pod is as it was read.
-fn as_it_stands(pod: &Pod) -> DeleteParams {
-    in_background(Preconditions { uid: pod.uid(), resource_version: pod.resource_version() })
 }
 
 /// Makes a pod. One that stands under its name was made by an attempt whose answer was lost, or is not known here yet.
 async fn make(cluster: &Cluster, workspace: &Workspace, api: &Api<Pod>, wanted: &Value) -> Result<(), CallError> {
     let namespace = workspace.namespace().unwrap_or_default();
-    cluster.leadership.check()?;
-    let request = post(&format!("/api/v1/namespaces/{namespace}/pods"), wanted)?;
-    match bounded(cluster.client.request::<Pod>(request)).await {
+    match create_pod(cluster, &namespace, wanted).await {
         Ok(made) => {
             cluster.stores.pods.own(made);
             cluster.memory.made_child(&workspace.uid().unwrap_or_default(), POOL);
@@ -78,7 +62,8 @@ async fn make(cluster: &Cluster, workspace: &Workspace, api: &Api<Pod>, wanted: 
             // One of ours that waits, and whose labels somebody took, is found by its owner.
             let is_ours = |pod: &Pod| pod.owner_references().iter().any(|owner| owner.uid == uid);
             if is_ours(&stands) && !stands.labels().contains_key(SESSION_UID_LABEL) {
-                delete(cluster, api, name, &as_it_stands(&stands)).await?;
+                let allowed = as_read(&stands.uid().unwrap_or_default(), stands.resource_version());
+                delete_pod(cluster, api, name, allowed).await?;
             }
             cluster.memory.name_is_taken(&uid, name.to_owned(), stands.uid().unwrap_or_default());
             cluster.stores.pods.own(stands);
@@ -93,21 +78,12 @@ async fn make(cluster: &Cluster, workspace: &Workspace, api: &Api<Pod>, wanted: 
 fn remembered(cluster: &Cluster, workspace: &Workspace, outcome: Result<(), CallError>) -> Result<(), CallError> {
     match outcome {
         Err(error @ (CallError::NotOurs(_) | CallError::NotSeen(_) | CallError::Api(kube::Error::Api(_)))) => {
-            failed(cluster, workspace, error.words());
+            let (uid, generation) = (workspace.uid().unwrap_or_default(), workspace.metadata.generation);
+            cluster.memory.failed_at_child(&uid, POOL, generation, error.words(), cluster.clock.now());
             Err(CallError::Attempt)
         }
         other => other,
     }
-}
-
-fn failed(cluster: &Cluster, workspace: &Workspace, why: String) {
-    let (uid, generation) = (workspace.uid().unwrap_or_default(), workspace.metadata.generation);
-    // Those that are made at once fail together, and count once.
-    let known = cluster.memory.failed_child(&uid, POOL, generation);
-    if known.is_some_and(|(again, _)| again > cluster.clock.now()) {
-        return;
-    }
-    cluster.memory.failed_at_child(&uid, POOL, generation, why, cluster.clock.now());
 }
 
 /// Makes a pod of a pool the session's own. What the API server says is remembered, so that the next look knows which pods can

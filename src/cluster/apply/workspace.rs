@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{delete, difference, manager, post, to_value, with_uid};
+use super::{as_read, delete, difference, manager, post, to_value, with_uid};
 use crate::api::{OPERATOR_MANAGER, WORKSPACE_UID_LABEL, Workspace};
 use crate::cluster::Cluster;
 use crate::cluster::cache::Cache;
@@ -59,11 +59,8 @@ pub async fn steps(cluster: &Cluster, workspace: &Workspace, steps: Vec<workspac
                 cluster.stores.workspaces.own(written);
             }
             workspace::Step::Delete => {
-                let mut params = with_uid(&workspace.uid().unwrap_or_default());
-                if let Some(preconditions) = params.preconditions.as_mut() {
-                    preconditions.resource_version = workspace.resource_version();
-                }
-                delete(cluster, &api, &workspace.name_any(), &params).await?;
+                let allowed = as_read(&workspace.uid().unwrap_or_default(), workspace.resource_version());
+                delete(cluster, &api, &workspace.name_any(), &allowed).await?;
             }
         }
     }

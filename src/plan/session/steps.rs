@@ -35,14 +35,7 @@ pub(super) fn provision(world: &World, workspace: &Workspace) -> Vec<Step> {
     let session = &world.session;
     match (&workspace.spec.template, &workspace.spec.endpoint) {
         (Some(template), _) => {
-            let namespace = session.namespace().unwrap_or_default();
-            let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
-            let owner = Owner {
-                namespace: &namespace,
-                workspace: &name,
-                workspace_uid: &uid,
-                user: session.spec.user.id.as_str(),
-            };
+            let owner = Owner::of(workspace, session.spec.user.id.as_str());
             let claims = template.volume_claims.iter().filter_map(|claim| volume::retained(claim, owner));
             let mut steps: Vec<Step> = claims.map(|claim| Step::EnsureClaim(Box::new(claim))).collect();
             steps.extend(world.secret.iter().flatten().cloned().map(Step::EnsureSecret));

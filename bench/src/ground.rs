@@ -114,15 +114,31 @@ impl Ground {
     /// # Errors
     /// When it is refused.
     pub async fn launch(&self, name: &str) -> Result<()> {
+        self.launch_in("desk", name).await
+    }
+
+    /// Creates a session of this Workspace.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn launch_in(&self, workspace: &str, name: &str) -> Result<()> {
         let resource = sessions_of(self.side);
         let session = DynamicObject::new(name, &resource).data(json!({
-            "spec": {"workspaceRef": {"name": "desk"}, "user": {"id": format!("user-of-{name}")}},
+            "spec": {"workspaceRef": {"name": workspace}, "user": {"id": format!("user-of-{name}")}},
         }));
         let made = self.sessions.create(&PostParams::default(), &session).await?;
         if let Some(floor) = &self.floor {
             floor.bring_up(name, made.metadata.uid.as_deref().unwrap_or_default()).await?;
         }
         Ok(())
+    }
+
+    /// Offers another Workspace, like the first.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn offer(&self, workspace: &str) -> Result<()> {
+        create(&self.access.load, &self.namespace, "Workspace", "workspaces", workspace, workspace_of(0)).await
     }
 
     /// Ends a session, as its user would.
@@ -201,6 +217,12 @@ impl Ground {
 
 /// The Workspace and the policy that Berth's sessions are of.
 async fn offer(client: &Client, namespace: &str, rules: &Value, warm: usize) -> Result<()> {
+    create(client, namespace, "SessionPolicy", "sessionpolicies", "default", json!({"spec": rules})).await?;
+    create(client, namespace, "Workspace", "workspaces", "desk", workspace_of(warm)).await
+}
+
+/// A Workspace on simulated nodes, in which so many pods wait.
+fn workspace_of(warm: usize) -> Value {
     let container = json!({"name": "main", "image": "simulated"});
     let mut workspace = json!({"spec": {
         "type": "web",
@@ -215,16 +237,14 @@ async fn offer(client: &Client, namespace: &str, rules: &Value, warm: usize) -> 
     if warm > 0 {
         workspace["spec"]["warm"] = json!({"replicas": warm});
     }
-    let policy = json!({"spec": rules});
-    for (kind, plural, name, data) in
-        [("SessionPolicy", "sessionpolicies", "default", policy), ("Workspace", "workspaces", "desk", workspace)]
-    {
-        let kind = GroupVersionKind::gvk(berth::api::GROUP, berth::api::VERSION, kind);
-        let resource = ApiResource::from_gvk_with_plural(&kind, plural);
-        let object = DynamicObject::new(name, &resource).data(data);
-        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-        api.create(&PostParams::default(), &object).await?;
-    }
+    workspace
+}
+
+async fn create(client: &Client, namespace: &str, kind: &str, plural: &str, name: &str, data: Value) -> Result<()> {
+    let kind = GroupVersionKind::gvk(berth::api::GROUP, berth::api::VERSION, kind);
+    let resource = ApiResource::from_gvk_with_plural(&kind, plural);
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    api.create(&PostParams::default(), &DynamicObject::new(name, &resource).data(data)).await?;
     Ok(())
 }
 

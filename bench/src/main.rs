@@ -9,7 +9,9 @@ mod floor;
 mod follow;
 mod gateway;
 mod ground;
+mod growth;
 mod ledger;
+mod line;
 mod load;
 mod observer;
 mod plot;
@@ -23,7 +25,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use serde_json::{Map, Value, json};
 
 use access::Access;
@@ -40,6 +42,8 @@ use scenario::{Bench, Report, Scenario};
   bench --only steady --only burst   some of them
   bench --smoke                      counts and invariants on small numbers, no times: three minutes
   bench --json figures.json          the figures for a program
+  bench growth                       how cost grows with sessions and Workspaces: about 40 minutes
+  bench growth --sessions 100,2000 --workspaces 1
 
 Exit codes: 0 within all budgets, 1 a budget was missed or an invariant broken, 2 wrong usage."
 )]
@@ -48,13 +52,13 @@ struct Cli {
     #[arg(long, value_name = "SCENARIO")]
     only: Vec<String>,
     /// Judge counts and invariants alone, on small numbers
-    #[arg(long)]
+    #[arg(long, global = true)]
     smoke: bool,
     /// Write all figures and measurements here
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     json: Option<PathBuf>,
     /// Draw pictures into this folder
-    #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
+    #[arg(long, value_name = "FOLDER", default_value = "target/bench", global = true)]
     plots: PathBuf,
     /// Serve the bytes of this file: the floor of a read, in a process of its own
     #[arg(long, value_name = "FILE", hide = true)]
@@ -62,6 +66,15 @@ struct Cli {
     /// Print the scenarios and stop
     #[arg(long)]
     list: bool,
+    #[command(subcommand)]
+    instead: Option<Instead>,
+}
+
+/// What is measured instead of the scenarios.
+#[derive(Subcommand)]
+enum Instead {
+    /// How cost grows: memory, processor time, launches and restarts, by live sessions and by Workspaces
+    Growth(growth::Sizes),
 }
 
 fn main() -> ExitCode {
@@ -95,6 +108,13 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
     let bench = Bench { access, pattern, smoke: cli.smoke, out: cli.plots.clone() };
     eprintln!("the operator that leads has {:.1} MiB", process.resident()?);
 
+    if let Some(Instead::Growth(sizes)) = &cli.instead {
+        let begun = Instant::now();
+        let report = growth::run(&bench, sizes).await.context("growth")?;
+        write(cli, &json!({"growth": to_json(&report, cli.smoke)}))?;
+        let held = print("growth", &report, cli.smoke, begun.elapsed().as_secs());
+        return Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let chosen = |scenario: &&Scenario| {
         let named = cli.only.is_empty() || cli.only.iter().any(|name| name == scenario.name);
         named && (scenario.in_smoke || !cli.smoke || !cli.only.is_empty())
@@ -108,16 +128,20 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         failed |= !print(scenario.name, &report, cli.smoke, begun.elapsed().as_secs());
         written.insert(scenario.name.to_owned(), to_json(&report, cli.smoke));
         // What was measured so far is not lost with what comes.
-        if let Some(path) = &cli.json {
-            let all = json!({
-                "version": env!("CARGO_PKG_VERSION"), "smoke": cli.smoke,
-                "cores": std::thread::available_parallelism().map_or(0, Into::into), "scenarios": written,
-            });
-            std::fs::write(path, serde_json::to_string_pretty(&all)?)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
+        write(cli, &Value::Object(written.clone()))?;
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Writes what was measured, where that was asked for.
+fn write(cli: &Cli, scenarios: &Value) -> Result<()> {
+    let Some(path) = &cli.json else { return Ok(()) };
+    let all = json!({
+        "version": env!("CARGO_PKG_VERSION"), "smoke": cli.smoke,
+        "cores": std::thread::available_parallelism().map_or(0, Into::into), "scenarios": scenarios,
+    });
+    std::fs::write(path, serde_json::to_string_pretty(&all)?)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Prints what a scenario found; whether all of it is as it should be.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
 /// One side's points.
@@ -35,15 +36,17 @@ impl Picture<'_> {
     /// # Errors
     /// When the file cannot be written, or there is nothing to draw.
     pub fn draw(&self, file: &Path) -> Result<()> {
+        sheet(file, std::slice::from_ref(self))
+    }
+
+    fn draw_on(&self, area: &Area<'_>) -> Result<()> {
         let all = || self.series.iter().flat_map(|series| &series.points).filter(|(_, y)| y.is_finite());
         if all().next().is_none() {
             return Ok(());
         }
         let most = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(0.0, f64::max).max(f64::MIN_POSITIVE) * 1.05;
         let (width, height) = (most(|(x, _)| *x), most(|(_, y)| *y));
-        let root = SVGBackend::new(file, (900, 420)).into_drawing_area();
-        root.fill(&WHITE).map_err(failed)?;
-        let mut chart = ChartBuilder::on(&root)
+        let mut chart = ChartBuilder::on(area)
             .caption(self.title, ("sans-serif", 20))
             .margin(12)
             .x_label_area_size(40)
@@ -62,9 +65,28 @@ impl Picture<'_> {
                 .label(series.name)
                 .legend(move |at| Circle::new(at, 4, colour.filled()));
         }
-        chart.configure_series_labels().border_style(BLACK).background_style(WHITE).draw().map_err(failed)?;
-        root.present().map_err(failed)
+        let mut names = chart.configure_series_labels();
+        names.position(SeriesLabelPosition::UpperLeft).border_style(BLACK).background_style(WHITE);
+        names.draw().map_err(failed)
     }
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// Draws pictures into one file, two in a row where there is more than one.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn sheet(file: &Path, pictures: &[Picture<'_>]) -> Result<()> {
+    let columns = pictures.len().clamp(1, 2);
+    let rows = pictures.len().div_ceil(columns);
+    let size = (if columns == 1 { 900 } else { 1120 }, u32::try_from(rows)? * 420);
+    let root = SVGBackend::new(file, size).into_drawing_area();
+    root.fill(&WHITE).map_err(failed)?;
+    for (area, picture) in root.split_evenly((rows, columns)).iter().zip(pictures) {
+        picture.draw_on(area)?;
+    }
+    root.present().map_err(failed)
 }
 
 fn failed(error: impl std::fmt::Display) -> anyhow::Error {

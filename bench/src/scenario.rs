@@ -5,7 +5,7 @@ mod audit;
 mod burst;
 mod calls;
 mod deadlines;
-mod held;
+pub mod held;
 mod ledger;
 mod ratchet;
 mod reads;

@@ -62,33 +62,87 @@ fn about_sessions(line: &Line) -> bool {
 }
 
 async fn silence(bench: &Bench, report: &mut Report) -> Result<()> {
-    let (settle, silence) = if bench.smoke { (8, 20) } else { (30, 120) };
-    tokio::time::sleep(Duration::from_secs(settle)).await;
-    let process = Process::of(&holder(&bench.access.admin).await?)?;
-    let before = (Ledger::read(&bench.access.load).await?, process.processor()?, Instant::now());
-    tokio::time::sleep(Duration::from_secs(silence)).await;
-    let used = (process.processor()? - before.1) / before.2.elapsed().as_secs_f64() * 100.0;
-    let asked = Ledger::read(&bench.access.load).await?.since(&before.0);
+    let (settle, lasts) = if bench.smoke { (8, 20) } else { (30, 120) };
+    let silence = Silence::of(bench, Duration::from_secs(settle), Duration::from_secs(lasts)).await?;
     report.figures.extend([
-        Figure::count(
-            format!("writes in {silence} s of silence"),
-            "writes",
-            asked.sum(about_sessions),
-            Budget::Most(0.0),
-        ),
-        Figure::timed("share of a core in silence", "%", used, Budget::Most(1.0)),
-        Figure::count("memory", "MiB", process.resident()?, Budget::Most(96.0)),
-        Figure::count("memory, at its most", "MiB", process.peak()?, Budget::Told),
+        Figure::count(format!("writes in {lasts} s of silence"), "writes", silence.writes(), Budget::Most(0.0)),
+        Figure::timed("share of a core in silence", "%", silence.share, Budget::Most(1.0)),
+        Figure::count("memory", "MiB", silence.process.resident()?, Budget::Most(96.0)),
+        Figure::count("memory, at its most", "MiB", silence.process.peak()?, Budget::Told),
     ]);
-    for (line, count) in asked.writes().into_iter().filter(|(line, _)| about_sessions(line)) {
-        report.notes.push(format!("written in silence: {line}: {count}"));
+    report.notes.extend(silence.told());
+    Ok(())
+}
+
+/// What the operator did while nothing happened.
+pub struct Silence {
+    /// The process of the operator.
+    pub process: Process,
+    /// Its share of a core, in percent.
+    pub share: f64,
+    asked: Ledger,
+}
+
+impl Silence {
+    /// Listens for so long, after what came before has settled.
+    ///
+    /// # Errors
+    /// When the operator or the API server do not tell.
+    pub async fn of(bench: &Bench, settle: Duration, lasts: Duration) -> Result<Self> {
+        tokio::time::sleep(settle).await;
+        let process = Process::of(&holder(&bench.access.admin).await?)?;
+        let before = (Ledger::read(&bench.access.load).await?, process.processor()?, Instant::now());
+        tokio::time::sleep(lasts).await;
+        let share = (process.processor()? - before.1) / before.2.elapsed().as_secs_f64() * 100.0;
+        let asked = Ledger::read(&bench.access.load).await?.since(&before.0);
+        Ok(Self { process, share, asked })
     }
+
+    /// How much was written about sessions.
+    pub fn writes(&self) -> f64 {
+        self.asked.sum(about_sessions)
+    }
+
+    /// What was written about sessions, line by line.
+    pub fn told(&self) -> Vec<String> {
+        let lines = self.asked.writes().into_iter().filter(|(line, _)| about_sessions(line));
+        lines.map(|(line, count)| format!("written in silence: {line}: {count}")).collect()
+    }
+}
+
+/// A restart: until another acted.
+pub struct Restart {
+    /// From the beginning of its process, in seconds.
+    pub from_start: f64,
+    /// From when its predecessor was told to stop, in seconds.
+    pub from_stop: f64,
+    /// The sessions that were launched meanwhile.
+    pub probes: Vec<String>,
+}
+
+/// Restarts the operator, and looks whether anybody was touched by it.
+async fn restart(bench: &Bench, ground: &Ground, names: &[String], report: &mut Report) -> Result<()> {
+    let before = versions(ground).await?;
+    let Restart { from_start, from_stop, probes } = restarted(bench, ground).await?;
+    tokio::time::sleep(Duration::from_secs(if bench.smoke { 5 } else { 15 })).await;
+    let ended = names.iter().filter(|name| !ground.observer.follow(name).borrow().is_live()).count();
+    let after = versions(ground).await?;
+    let touched = names.iter().filter(|name| before.get(*name) != after.get(*name)).count();
+    each(&probes, AT_ONCE, |name| async move { ground.end(&name).await }).await?;
+    report.figures.extend([
+        Figure::timed("restart: process started to first act", "s", from_start, Budget::Most(5.0)),
+        Figure::timed("restart: told to stop to first act", "s", from_stop, Budget::Told),
+        Figure::count("restart: ended though nobody ended them", "sessions", number(ended), Budget::Most(0.0)),
+        Figure::count("restart: written though nothing had happened", "sessions", number(touched), Budget::Most(0.0)),
+    ]);
     Ok(())
 }
 
 /// Restarts the operator, and launches until another acts.
-async fn restart(bench: &Bench, ground: &Ground, names: &[String], report: &mut Report) -> Result<()> {
-    let before = versions(ground).await?;
+///
+/// # Errors
+/// When nobody does within two minutes.
+pub async fn restarted(bench: &Bench, ground: &Ground) -> Result<Restart> {
     let (old, told) = takeover::restart(bench).await?;
     let (mut probes, mut leads) = (Vec::new(), None);
     let acted = loop {
@@ -113,18 +167,7 @@ async fn restart(bench: &Bench, ground: &Ground, names: &[String], report: &mut 
     };
     let process = Process::of(&holder(&bench.access.admin).await?)?;
     let started = Instant::now().checked_sub(process.age()?).unwrap_or(told);
-    tokio::time::sleep(Duration::from_secs(if bench.smoke { 5 } else { 15 })).await;
-    let ended = names.iter().filter(|name| !ground.observer.follow(name).borrow().is_live()).count();
-    let after = versions(ground).await?;
-    let touched = names.iter().filter(|name| before.get(*name) != after.get(*name)).count();
-    each(&probes, AT_ONCE, |name| async move { ground.end(&name).await }).await?;
-    report.figures.extend([
-        Figure::timed("restart: process started to first act", "s", (acted - started).as_secs_f64(), Budget::Most(5.0)),
-        Figure::timed("restart: told to stop to first act", "s", (acted - told).as_secs_f64(), Budget::Told),
-        Figure::count("restart: ended though nobody ended them", "sessions", number(ended), Budget::Most(0.0)),
-        Figure::count("restart: written though nothing had happened", "sessions", number(touched), Budget::Most(0.0)),
-    ]);
-    Ok(())
+    Ok(Restart { from_start: (acted - started).as_secs_f64(), from_stop: (acted - told).as_secs_f64(), probes })
 }
 
 /// The resource version of each session.

@@ -140,6 +140,8 @@ struct Pool {
     made: AtomicUsize,
     /// Which pod a session has.
     taken: std::sync::Mutex<HashMap<String, String>>,
+    /// Why pods did not come: with fewer of them the floor would be slower than it is.
+    failures: std::sync::Mutex<Vec<String>>,
 }
 
 impl Pool {
@@ -168,7 +170,11 @@ impl Pool {
         self.pods.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(session.to_owned(), name);
         let pool = Arc::clone(self);
-        tokio::spawn(async move { pool.make().await });
+        tokio::spawn(async move {
+            if let Err(error) = pool.make().await {
+                pool.failures.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{error:#}"));
+            }
+        });
         Ok(())
     }
 }
@@ -228,7 +234,14 @@ impl Floor {
             into,
             made: AtomicUsize::new(0),
             taken: std::sync::Mutex::default(),
+            failures: std::sync::Mutex::default(),
         }))
+    }
+
+    /// Why pods of its pool did not come.
+    pub fn failures(&self) -> Vec<String> {
+        let of = |pool: &Arc<Pool>| pool.failures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.pool.as_ref().map(of).unwrap_or_default()
     }
 
     /// The writes from a session's creation until it is Active.

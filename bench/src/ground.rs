@@ -197,6 +197,7 @@ impl Ground {
     /// When it does not go.
     pub async fn leave(self) -> Result<Vec<String>> {
         let mut broken = self.pods.broken();
+        broken.extend(self.floor.as_ref().map(Floor::failures).unwrap_or_default());
         let unended = self.list().await?.iter().filter(|session| session.data["status"]["endedAt"].is_null()).count();
         if unended > 0 {
             broken.push(format!("{unended} sessions without an end"));

@@ -21,14 +21,16 @@ use crate::scenario::{Bench, Report, each, lasting, number};
 const AT_ONCE: usize = 32;
 /// How many launches, one after the other, tell how long one takes.
 const PROBES: usize = 30;
+/// How many live sessions a Workspace is given: as many as it may have, but for those that are launched beside them.
+const OF_ONE: usize = 9900;
 /// How long a launch, or an end, of one session may take.
 const ONE: Duration = Duration::from_secs(60);
 
 /// How far it is to grow.
 #[derive(clap::Args)]
 pub struct Sizes {
-    /// How many live sessions of one Workspace, step by step
-    #[arg(long, value_name = "COUNT,…", value_delimiter = ',', default_values_t = [100, 1000, 5000, 9900])]
+    /// How many live sessions, step by step: of one Workspace, as long as it may have so many
+    #[arg(long, value_name = "COUNT,…", value_delimiter = ',', default_values_t = [100, 1000, 5000, 10_000])]
     sessions: Vec<usize>,
     /// How many Workspaces, step by step
     #[arg(long, value_name = "COUNT,…", value_delimiter = ',', default_values_t = [1, 10, 50, 200])]
@@ -61,10 +63,8 @@ struct Step {
 /// # Errors
 /// When the benchmark itself fails.
 pub async fn run(bench: &Bench, sizes: &Sizes) -> Result<Report> {
-    ensure!(
-        sizes.sessions.is_sorted() && sizes.workspaces.is_sorted(),
-        "give the counts in their order, the least first"
-    );
+    let in_order = |counts: &[usize]| counts.is_sorted() && !counts.contains(&0);
+    ensure!(in_order(&sizes.sessions) && in_order(&sizes.workspaces), "counts are 1 or more, the least first");
     let mut report = Report::default();
     let floor = bench.ground("growth", Side::Floor, &lasting()).await?;
     let by_sessions = sessions(bench, &floor, sizes, &mut report).await?;
@@ -80,7 +80,7 @@ pub async fn run(bench: &Bench, sizes: &Sizes) -> Result<Report> {
     Ok(report)
 }
 
-/// More and more sessions of one Workspace.
+/// More and more sessions, of as few Workspaces as may have them.
 async fn sessions(bench: &Bench, floor: &Ground, sizes: &Sizes, report: &mut Report) -> Result<Vec<Step>> {
     if sizes.sessions.is_empty() {
         return Ok(Vec::new());
@@ -88,9 +88,10 @@ async fn sessions(bench: &Bench, floor: &Ground, sizes: &Sizes, report: &mut Rep
     let ground = bench.ground("growth-sessions", Side::Berth, &lasting()).await?;
     let (mut names, mut steps) = (Vec::new(), Vec::new());
     for size in &sizes.sessions {
-        let more: Vec<String> = (names.len()..*size).map(|index| format!("s{index}")).collect();
         let ground = ground.as_ref();
-        each(&more, AT_ONCE, |name| async move { ground.launch(&name).await }).await?;
+        let more: Vec<String> = (names.len()..*size).map(|index| of(index / OF_ONE, index)).collect();
+        offered(ground, names.len().div_ceil(OF_ONE).max(1)..size.div_ceil(OF_ONE)).await?;
+        launched(ground, &more).await?;
         names.extend(more);
         live(ground, &names).await?;
         steps.push(measure(bench, ground, floor, *size, report).await?);
@@ -105,27 +106,38 @@ async fn workspaces(bench: &Bench, floor: &Ground, sizes: &Sizes, report: &mut R
     let mut steps = Vec::new();
     for size in &sizes.workspaces {
         let ground = bench.ground("growth-workspaces", Side::Berth, &lasting()).await?;
-        // The first is there.
-        let more: Vec<String> = (1..*size).map(|index| format!("desk-{index}")).collect();
-        each(&more, AT_ONCE, |name| {
-            let ground = &ground;
-            async move { ground.offer(&name).await }
-        })
-        .await?;
-        let of: Vec<&str> = std::iter::once("desk").chain(more.iter().map(String::as_str)).collect();
-        let names: Vec<String> =
-            (0..sizes.spread).map(|index| format!("s{index}-of-{}", of[index % of.len()])).collect();
-        each(&names, AT_ONCE, |name| {
-            let ground = &ground;
-            async move { ground.launch_in(name.split_once("-of-").map_or("desk", |(_, of)| of), &name).await }
-        })
-        .await?;
+        offered(&ground, 1..*size).await?;
+        let names: Vec<String> = (0..sizes.spread).map(|index| of(index % size, index)).collect();
+        launched(&ground, &names).await?;
         live(&ground, &names).await?;
         steps.push(measure(bench, &ground, floor, *size, report).await?);
         end(&ground, &names).await?;
         report.leave(ground).await?;
     }
     Ok(steps)
+}
+
+/// The name of a session of the Workspace of this number; the first of them is the ground's own.
+fn of(workspace: usize, index: usize) -> String {
+    match workspace {
+        0 => format!("s{index}-of-desk"),
+        _ => format!("s{index}-of-desk-{workspace}"),
+    }
+}
+
+/// Offers the Workspaces of these numbers.
+async fn offered(ground: &Ground, workspaces: std::ops::Range<usize>) -> Result<()> {
+    let names: Vec<String> = workspaces.map(|number| format!("desk-{number}")).collect();
+    each(&names, AT_ONCE, |name| async move { ground.offer(&name).await }).await
+}
+
+/// Launches sessions, each of the Workspace that its name says.
+async fn launched(ground: &Ground, names: &[String]) -> Result<()> {
+    each(names, AT_ONCE, |name| async move {
+        let workspace = name.split_once("-of-").map_or("desk", |(_, workspace)| workspace);
+        ground.launch_in(workspace, &name).await
+    })
+    .await
 }
 
 /// Waits until all of these are live.

@@ -1,4 +1,5 @@
-//! Counting: requests by the API server's own metrics. Owns what counts as a write and how writes are grouped.
+//! Counting: requests by the API server's own metrics, with how long it took for them. Owns what counts as a write and how writes
+//! are grouped.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +8,17 @@ use kube::Client;
 
 /// Requests that the API server has answered, by what they were.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger(BTreeMap<Line, f64>);
+pub struct Ledger {
+    /// How many were stored.
+    counts: BTreeMap<Line, f64>,
+    /// How many were answered, in whatever way, and how long that took together, in seconds.
+    times: BTreeMap<Line, (f64, f64)>,
+    /// The processor time that the API server has used, in seconds.
+    processor: f64,
+}
 
 /// One kind of request.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
     /// The group; empty is the core one.
     pub group: String,
@@ -56,34 +64,72 @@ impl Ledger {
     }
 
     fn parse(text: &str) -> Result<Self> {
-        let mut counts = BTreeMap::new();
-        for line in text.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
+        let mut ledger = Self::default();
+        for line in text.lines().filter(|line| line.starts_with("apiserver_request_")) {
+            let Some((metric, _)) = line.split_once('{') else { continue };
             let (labels, value) = line.rsplit_once("} ").context("a metric line ends with its value")?;
             let of = |name| label(labels, name).unwrap_or_default().to_owned();
-            // A dry run stores nothing, and what was refused neither.
-            if !of("dry_run").is_empty() || !of("code").starts_with('2') {
+            // A dry run stores nothing.
+            if !of("dry_run").is_empty() {
                 continue;
             }
             let line =
                 Line { group: of("group"), resource: of("resource"), subresource: of("subresource"), verb: of("verb") };
-            *counts.entry(line).or_default() += value.parse::<f64>()?;
+            match metric {
+                // What was refused neither.
+                "apiserver_request_total" if of("code").starts_with('2') => {
+                    *ledger.counts.entry(line).or_default() += value.parse::<f64>()?;
+                }
+                "apiserver_request_duration_seconds_count" => {
+                    ledger.times.entry(line).or_default().0 += value.parse::<f64>()?;
+                }
+                "apiserver_request_duration_seconds_sum" => {
+                    ledger.times.entry(line).or_default().1 += value.parse::<f64>()?;
+                }
+                _ => {}
+            }
         }
-        Ok(Self(counts))
+        let processor = text.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total "));
+        ledger.processor = processor.map_or(Ok(0.0), str::parse)?;
+        Ok(ledger)
     }
 
     /// What was asked between `before` and now.
     pub fn since(&self, before: &Self) -> Self {
-        let difference = |(line, count): (&Line, &f64)| {
-            let spent = count - before.0.get(line).copied().unwrap_or_default();
+        let counted = |(line, count): (&Line, &f64)| {
+            let spent = count - before.counts.get(line).copied().unwrap_or_default();
             (spent > 0.0).then(|| (line.clone(), spent))
         };
-        Self(self.0.iter().filter_map(difference).collect())
+        let timed = |(line, (count, seconds)): (&Line, &(f64, f64))| {
+            let (was, lasted) = before.times.get(line).copied().unwrap_or_default();
+            (line.clone(), (count - was, seconds - lasted))
+        };
+        Self {
+            counts: self.counts.iter().filter_map(counted).collect(),
+            times: self.times.iter().map(timed).collect(),
+            processor: self.processor - before.processor,
+        }
+    }
+
+    /// How long one of these took the API server on average, in milliseconds; nothing where there was none.
+    pub fn milliseconds(&self, line: &Line) -> Option<f64> {
+        let (count, seconds) = self.times.get(line).filter(|(count, _)| *count > 0.0)?;
+        Some(seconds / count * 1000.0)
+    }
+
+    /// The processor time that the API server has used, in seconds.
+    pub fn processor(&self) -> f64 {
+        self.processor
     }
 
     /// The writes, the most frequent first.
     pub fn writes(&self) -> Vec<(Line, f64)> {
-        let mut writes: Vec<(Line, f64)> =
-            self.0.iter().filter(|(line, _)| line.is_write()).map(|(line, count)| (line.clone(), *count)).collect();
+        let mut writes: Vec<(Line, f64)> = self
+            .counts
+            .iter()
+            .filter(|(line, _)| line.is_write())
+            .map(|(line, count)| (line.clone(), *count))
+            .collect();
         writes.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         writes
     }
@@ -91,7 +137,7 @@ impl Ledger {
     /// How many requests these are.
     pub fn sum(&self, is: impl Fn(&Line) -> bool) -> f64 {
         // Adding to nothing would make a zero with a sign.
-        self.0.iter().filter(|(line, _)| is(line)).fold(0.0, |sum, (_, count)| sum + count)
+        self.counts.iter().filter(|(line, _)| is(line)).fold(0.0, |sum, (_, count)| sum + count)
     }
 }
 
@@ -129,6 +175,20 @@ apiserver_request_total{code="200",dry_run="",group="",resource="pods",scope="cl
             spent.writes().into_iter().map(|(line, count)| (line.to_string(), count)).collect();
         assert_eq!(lines, [("POST pods".to_owned(), 3.0), ("PATCH sessions.berth.dev/status".to_owned(), 2.0)]);
         assert!((spent.sum(|line| line.verb == "WATCH") - 2.0).abs() < f64::EPSILON);
+        Ok(())
+    }
+
+    #[test]
+    fn how_long_a_request_took_is_of_those_between_two_readings() -> Result<()> {
+        let metrics = |count: u32, sum: f64, processor: f64| {
+            let labels = r#"{component="apiserver",dry_run="",group="",resource="pods",scope="resource",subresource="",verb="POST"}"#;
+            let name = "apiserver_request_duration_seconds";
+            format!("{name}_count{labels} {count}\n{name}_sum{labels} {sum}\nprocess_cpu_seconds_total {processor}\n")
+        };
+        let spent = Ledger::parse(&metrics(14, 1.5, 9.25))?.since(&Ledger::parse(&metrics(10, 1.0, 9.0))?);
+        let line = Line { resource: "pods".to_owned(), verb: "POST".to_owned(), ..Line::default() };
+        assert_eq!((spent.milliseconds(&line), spent.processor()), (Some(125.0), 0.25));
+        assert_eq!(spent.milliseconds(&Line::default()), None);
         Ok(())
     }
 

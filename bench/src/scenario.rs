@@ -63,7 +63,7 @@ pub struct Scenario {
 }
 
 /// All of them, in the order in which they are run.
-pub const ALL: [Scenario; 17] = [
+pub const ALL: [Scenario; 18] = [
     Scenario {
         name: "ledger",
         about: "what one session's life writes, by verb and resource",
@@ -128,7 +128,13 @@ pub const ALL: [Scenario; 17] = [
         name: "takeover",
         about: "the operator restarted in the middle of a load",
         in_smoke: true,
-        run: |bench| Box::pin(takeover::run(bench)),
+        run: |bench| Box::pin(takeover::run(bench, "takeover", 0)),
+    },
+    Scenario {
+        name: "warm-takeover",
+        about: "the same onto pods that wait",
+        in_smoke: false,
+        run: |bench| Box::pin(takeover::run(bench, "warm-takeover", 30)),
     },
     Scenario {
         name: "deadlines",

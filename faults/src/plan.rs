@@ -27,11 +27,13 @@ pub enum Workload {
     Template,
     /// The operator is replaced while objects of its are stored.
     Upgrade,
+    /// Two launches at once onto two pods that wait, and their refill.
+    Warm,
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Launch,
         Self::Idle,
         Self::MaxDuration,
@@ -40,6 +42,7 @@ impl Workload {
         Self::Race,
         Self::Template,
         Self::Upgrade,
+        Self::Warm,
     ];
 
     fn name(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Workload {
             Self::Race => "race",
             Self::Template => "template",
             Self::Upgrade => "upgrade",
+            Self::Warm => "warm",
         }
     }
 }

@@ -48,6 +48,7 @@ pub async fn play(workload: Workload, stage: &Stage) -> Result<()> {
         Workload::Race => race(stage).await,
         Workload::Template => edit(stage).await,
         Workload::Upgrade => upgrade(stage).await,
+        Workload::Warm => warm(stage).await,
     }
 }
 
@@ -156,4 +157,24 @@ async fn upgrade(stage: &Stage) -> Result<()> {
     stage.disconnect("waits").await?;
     stage.phase("waits", "Disconnected").await?;
     stage.phase("live", "Disconnected").await
+}
+
+async fn warm(stage: &Stage) -> Result<()> {
+    let mut spec = workspace(template(json!({})), 4);
+    spec["warm"] = json!({ "replicas": 2 });
+    offer(stage, spec).await?;
+    let full = |stage: &Stage| {
+        let says = |workspace: &Value| workspace.pointer("/status/warm/ready") == Some(&json!(2));
+        stage.objects("workspaces.berth.dev").iter().any(|workspace| says(workspace)).then_some(())
+    };
+    stage.until("two pods wait", full).await?;
+    let (first, second) = futures::join!(stage.session("first", "ana"), stage.session("second", "ben"));
+    first.and(second)?;
+    stage.phase("first", "Active").await?;
+    stage.phase("second", "Active").await?;
+    stage.until("two others wait", full).await?;
+    stage.disconnect("first").await?;
+    stage.disconnect("second").await?;
+    stage.phase("first", "Disconnected").await?;
+    stage.phase("second", "Disconnected").await
 }

@@ -19,6 +19,7 @@ use kube::{Resource, ResourceExt};
 use super::slim::Slim;
 use crate::api::{SESSION_UID_LABEL, Session, SessionPolicy, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::orphan::Owner;
+use crate::plan::pod::session_of;
 use crate::plan::{name, pool};
 use crate::planted::{self, Bug};
 
@@ -57,7 +58,8 @@ impl Default for Stores {
             }),
             pods: Cache::new(|pod: &Pod| {
                 let of_pool = pod.labels().get(WORKSPACE_UID_LABEL).zip(pool::slot(pod));
-                let session = pod.labels().get(SESSION_UID_LABEL).cloned();
+                // A pod whose label somebody took is its session's all the same.
+                let session = pod.labels().get(SESSION_UID_LABEL).or_else(|| session_of(pod)).cloned();
                 [
                     session.or_else(|| of_pool.map(|(uid, _)| pool_key(uid))),
                     of_pool.map(|(uid, slot)| place_key(uid, slot)),

@@ -2,6 +2,8 @@
 //! make or reach an instance, trials of templates, failures in a row. All of it may be lost at any time; a restart
 //! only asks again. What is known of an object is forgotten with it.
 
+pub mod pool;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,10 +13,10 @@ use tokio::time::Instant;
 use crate::api::time::Instant as WallTime;
 use crate::plan::child::Failure;
 use crate::plan::endpoint::Target;
-use crate::plan::schedule::Hours;
 use crate::plan::session::Attempt;
 use crate::plan::workspace::Trial;
 use crate::planted::{self, Bug};
+use pool::{KnownHours, OfPoolPod};
 
 /// The delays between looks at an object that fail.
 const LOOKS: Backoff = Backoff { first: Duration::from_millis(50), last: Duration::from_secs(30) };
@@ -25,10 +27,6 @@ const ATTEMPTS: Backoff = Backoff { first: Duration::from_secs(1), last: Duratio
 const TRIALS: Backoff = Backoff { first: Duration::from_secs(1), last: Duration::from_secs(120) };
 /// How long after an attempt was worth another its failure counts no more.
 const FORGOTTEN: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
-/// Under what name attempts to make pods of a pool are remembered.
-pub const POOL: &str = "warm pod";
-/// Under what name it is remembered that pods of a pool went bad.
-pub const BROKEN: &str = "broken warm pod";
 /// The least time between two writes of one Workspace's status.
 const PACE: Duration = Duration::from_secs(1);
 
@@ -75,14 +73,6 @@ struct OfSession {
     failed_adoptions: u32,
 }
 
-/// What is known of a pod of a pool.
-enum OfPoolPod {
-    /// A session chose it; what came of that is not known yet.
-    Chosen,
-    /// It cannot be had, though the cache may still say so.
-    Spent,
-}
-
 /// Failed attempts at an object of a Workspace.
 struct FailedChild {
     /// Of the Workspace: an edit may have mended what was wrong.
@@ -110,7 +100,7 @@ struct OfWorkspace {
     /// Who has a name that a pod of its pool was to get, where that is not known by its labels: the uid by name.
     names: HashMap<String, String>,
     /// What the schedule of a generation asks for.
-    hours: Option<(Option<i64>, Hours)>,
+    hours: Option<KnownHours>,
     /// When its Secret was last made.
     secret: Option<Instant>,
     /// When its status was last written.
@@ -147,57 +137,6 @@ impl Memory {
     /// Whether the session was promised a slot.
     pub fn is_promised(&self, uid: &str) -> bool {
         lock(&self.sessions).get(uid).is_some_and(|known| known.promised)
-    }
-
-    /// Remembers that the session chose this pod of a pool, of this name and uid: nobody else is to.
-    pub fn choose(&self, session_uid: &str, name: &str, uid: &str) {
-        lock(&self.sessions).entry(session_uid.to_owned()).or_default().chosen =
-            Some((name.to_owned(), uid.to_owned()));
-        lock(&self.pool_pods).insert(uid.to_owned(), OfPoolPod::Chosen);
-    }
-
-    /// The pod that the session chose, by name and uid, where it is not known what came of that.
-    pub fn chosen(&self, session_uid: &str) -> Option<(String, String)> {
-        lock(&self.sessions).get(session_uid)?.chosen.clone()
-    }
-
-    /// It is known what came of the session's choice: by the cache, unless the pod cannot be had.
-    pub fn chosen_is_known(&self, session_uid: &str, spent: bool) {
-        let chosen = lock(&self.sessions).get_mut(session_uid).and_then(|known| known.chosen.take());
-        let Some((_, uid)) = chosen else { return };
-        let mut pods = lock(&self.pool_pods);
-        match spent {
-            true => drop(pods.insert(uid, OfPoolPod::Spent)),
-            false => drop(pods.remove(&uid)),
-        }
-    }
-
-    /// An adoption by the session came to nothing.
-    pub fn not_adopted(&self, session_uid: &str) {
-        lock(&self.sessions).entry(session_uid.to_owned()).or_default().failed_adoptions += 1;
-    }
-
-    /// How many adoptions by the session came to nothing.
-    pub fn failed_adoptions(&self, session_uid: &str) -> u32 {
-        lock(&self.sessions).get(session_uid).map_or(0, |known| known.failed_adoptions)
-    }
-
-    /// Whether some session chose the pod, or it cannot be had.
-    pub fn is_taken(&self, pod_uid: &str) -> bool {
-        lock(&self.pool_pods).contains_key(pod_uid)
-    }
-
-    /// Whether some session chose the pod.
-    pub fn is_chosen(&self, pod_uid: &str) -> bool {
-        matches!(lock(&self.pool_pods).get(pod_uid), Some(OfPoolPod::Chosen))
-    }
-
-    /// A pod of a pool was heard of: what was said of it before counts no more, and once it is gone nobody has chosen it.
-    pub fn heard_of(&self, pod_uid: &str, gone: bool) {
-        let mut pods = lock(&self.pool_pods);
-        if gone || matches!(pods.get(pod_uid), Some(OfPoolPod::Spent)) {
-            pods.remove(pod_uid);
-        }
     }
 
     /// What became of the last attempt to make or reach the instance of the session.
@@ -352,49 +291,6 @@ impl Memory {
         children.insert(kind, FailedChild { generation, last: (again, why), count });
     }
 
-    /// What the template of this generation of the Workspace makes, as a hash: `make` is asked once.
-    pub fn template_hash(&self, uid: &str, generation: Option<i64>, make: impl FnOnce() -> String) -> String {
-        let known = lock(&self.workspaces).get(uid).and_then(|known| known.hash.clone());
-        match known {
-            Some((of, hash)) if of == generation => hash,
-            _ => {
-                let hash = make();
-                lock(&self.workspaces).entry(uid.to_owned()).or_default().hash = Some((generation, hash.clone()));
-                hash
-            }
-        }
-    }
-
-    /// A pod of this uid has a name that a pod of the Workspace's pool was to get.
-    pub fn name_is_taken(&self, workspace_uid: &str, name: String, by: String) {
-        lock(&self.workspaces).entry(workspace_uid.to_owned()).or_default().names.insert(name, by);
-    }
-
-    /// Who has names that pods of the Workspace's pool were to get.
-    pub fn taken_names(&self, workspace_uid: &str) -> HashMap<String, String> {
-        lock(&self.workspaces).get(workspace_uid).map(|known| known.names.clone()).unwrap_or_default()
-    }
-
-    /// The pool of the Workspace is full: what was in its way counts no more.
-    pub fn pool_is_full(&self, workspace_uid: &str) {
-        if let Some(known) = lock(&self.workspaces).get_mut(workspace_uid) {
-            known.names.clear();
-        }
-    }
-
-    /// What the schedule of this generation of the Workspace asks for at `now`: `read` is asked where that is not known.
-    pub fn hours(&self, uid: &str, generation: Option<i64>, now: WallTime, read: impl FnOnce() -> Hours) -> Hours {
-        let known = lock(&self.workspaces).get(uid).and_then(|known| known.hours.clone());
-        match known {
-            Some((of, hours)) if of == generation && hours.until.is_none_or(|until| now < until) => hours,
-            _ => {
-                let hours = read();
-                lock(&self.workspaces).entry(uid.to_owned()).or_default().hours = Some((generation, hours.clone()));
-                hours
-            }
-        }
-    }
-
     /// How long ago this process made the Secret of the Workspace, if it did.
     pub fn secret_age(&self, uid: &str) -> Option<Duration> {
         Some(lock(&self.workspaces).get(uid)?.secret?.elapsed())
@@ -488,6 +384,24 @@ mod tests {
         memory.forget_session("a");
         memory.dialled("a", Ok(Target::default()), now);
         assert_eq!(memory.attempt("a"), Attempt::None);
+    }
+
+    #[test]
+    fn failures_at_once_count_once_and_none_by_a_clock_that_was_ahead() {
+        let (memory, now) = (Memory::default(), DateTime::default());
+        let ahead = now + chrono::TimeDelta::hours(24);
+        let fail = |at| memory.failed_at_child("a", "NetworkPolicy", None, "no".to_owned(), at);
+        let again = |at| memory.failed_child("a", "NetworkPolicy", None, at).map(|(again, _)| again);
+        fail(now);
+        fail(now);
+        assert_eq!(again(now), Some(now + chrono::TimeDelta::seconds(1)));
+        fail(now + chrono::TimeDelta::seconds(1));
+        assert_eq!(again(now), Some(now + chrono::TimeDelta::seconds(3)));
+        memory.made_child("a", "NetworkPolicy");
+        fail(ahead);
+        assert_eq!(again(now), None);
+        fail(now);
+        assert!(again(now).is_some_and(|again| again < ahead));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The only reader: what the planners are given. Where a cache is not evidence enough, it asks the API server,
-//! before the world is put together; the putting together itself never waits.
+//! before the world is put together; the putting together itself never waits. The worlds of pools are in `pool`.
 
-use std::collections::HashSet;
+pub mod pool;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -15,24 +16,24 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
-use super::cache::{Stores, key, place_key, pool_key, user_key};
+use super::cache::{Stores, key, user_key};
 use super::error::{CallError, bounded, optional};
-use super::memory::{BROKEN, POOL};
 use crate::api::condition::{self, Type};
 use crate::api::session::Phase;
 use crate::api::time::{Instant, from_wire};
 use crate::api::{SESSION_FINALIZER, Session, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
-use crate::plan::admission::{self, Blocker, Rival};
+use crate::plan::admission::{self, Rival};
 use crate::plan::child::Child;
 use crate::plan::contract::Credential;
 use crate::plan::instance::{self, Health};
 use crate::plan::limit::{Limit, Own};
 use crate::plan::network::{self, Fence, leftover::Need};
 use crate::plan::pod::belongs;
-use crate::plan::policy::{PolicySource, Rules};
-use crate::plan::session::{Draining, World};
+use crate::plan::policy::PolicySource;
+use crate::plan::pool::{is_of_a_pool, standing};
+use crate::plan::session::World;
 use crate::plan::workspace::{self, LastEnd};
-use crate::plan::{contract, drain, groundwork, name, orphan, phase, pool, schedule, template};
+use crate::plan::{contract, drain, name, orphan, phase, template};
 use crate::planted::{self, Bug};
 
 /// What the API server said where the caches were not evidence enough.
@@ -128,7 +129,7 @@ async fn workspace_unread(cluster: &Cluster, session: &Session) -> Result<Option
     // A pod that was adopted says it where the status does not yet.
     let adopted = || {
         let pods = cluster.stores.pods.under(&session.uid().unwrap_or_default());
-        pods.iter().find(|pod| pool::is_of_a_pool(pod))?.labels().get(WORKSPACE_UID_LABEL).cloned()
+        pods.iter().find(|pod| is_of_a_pool(pod))?.labels().get(WORKSPACE_UID_LABEL).cloned()
     };
     let Some(known) = known.or_else(adopted).filter(|_| cluster.stores.workspaces.get(&namespace, name).is_none())
     else {
@@ -196,7 +197,7 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         own: own(cluster, &session, workspace.as_deref()),
         pods,
         instance_gone: evidence.instance_gone,
-        warm: launched_from.and_then(|workspace| warm(cluster, workspace, &uid)),
+        warm: launched_from.and_then(|workspace| pool::candidate(cluster, workspace, &uid)),
         volume_holder: evidence.volume_holder.clone(),
         workspace_unread: evidence.workspace_unread.clone(),
         attempt: cluster.memory.attempt(&uid),
@@ -210,93 +211,6 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
         workspace,
         session,
     }
-}
-
-/// How often a session tries to adopt a pod before one is made for it.
-const ADOPTIONS: u32 = 3;
-
-/// A pod of the Workspace's pool that the session of this uid may have.
-fn warm(cluster: &Cluster, workspace: &Workspace, session_uid: &str) -> Option<Arc<Pod>> {
-    let uid = workspace.uid().unwrap_or_default();
-    workspace.spec.warm.as_ref().filter(|_| cluster.memory.failed_adoptions(session_uid) < ADOPTIONS)?;
-    let hash = template_hash(cluster, workspace)?;
-    let drained = |pod: &Pod| {
-        let node = instance::node(pod);
-        node.is_some_and(|node| matches!(cluster.drains.of(node), Draining::Yes(_)))
-    };
-    let is_taken =
-        |pod: &Pod| !planted::is(Bug::BlindAdoption) && cluster.memory.is_taken(&pod.uid().unwrap_or_default());
-    let is_adoptable = |pod: &Pod| pool::is_adoptable(pod, &uid, &hash) || planted::is(Bug::AdoptsAnything);
-    let mut pods = cluster.stores.pods.under(&pool_key(&uid)).into_iter();
-    pods.find(|pod| !is_taken(pod) && is_adoptable(pod) && !drained(pod))
-}
-
-/// What the template of `workspace` makes, as its pods say it; it is made once for each generation.
-fn template_hash(cluster: &Cluster, workspace: &Workspace) -> Option<String> {
-    let template = workspace.spec.template.as_ref()?;
-    let uid = workspace.uid().unwrap_or_default();
-    let make = || pool::template_hash(workspace, template, &cluster.hardening);
-    Some(cluster.memory.template_hash(&uid, workspace.metadata.generation, make))
-}
-
-/// The world of a Workspace's pool; nothing where it has none, and no pod that is left of one.
-pub fn pool(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<pool::World> {
-    let (namespace, uid) = (workspace.namespace().unwrap_or_default(), workspace.uid().unwrap_or_default());
-    let (generation, now) = (workspace.metadata.generation, cluster.clock.now());
-    let pods = cluster.stores.pods.under(&pool_key(&uid));
-    if workspace.spec.warm.is_none() && pods.is_empty() {
-        return None;
-    }
-    let sessions = cluster.stores.sessions.under(&key(&namespace, &workspace.name_any()));
-    let wanted = workspace.spec.warm.as_ref().map(|warm| {
-        let launched = |session: &&Arc<Session>| {
-            let ready = session.status.as_ref().is_some_and(|status| status.ready_at.is_some());
-            ready || is_admitted(cluster, session)
-        };
-        let launches = sessions.iter().filter(|_| warm.demand.is_some()).filter(launched);
-        let created = |session: &Arc<Session>| session.metadata.creation_timestamp.as_ref().map(from_wire);
-        let launches: Vec<Instant> = launches.filter_map(created).collect();
-        let hours = cluster.memory.hours(&uid, generation, now, || schedule::hours(warm, now));
-        schedule::wanted(warm, hours, &launches, now)
-    });
-    let wanted = wanted.unwrap_or_default();
-    let fence = fence(cluster, &workspace);
-    let secret = secret(cluster, &workspace);
-    let blocker = match cluster.guard.trouble() {
-        Some(why) => Some(Blocker::Unguarded(why)),
-        None => groundwork::stands(&workspace, &cluster.hardening, &fence, secret.as_ref()).err(),
-    };
-    let start_timeout = match policy(&cluster.stores, Some(&workspace)) {
-        PolicySource::Found(name, spec) => Rules::of(&name, &spec).ok(),
-        _ => None,
-    };
-    Some(pool::World {
-        hash: template_hash(cluster, &workspace).unwrap_or_default(),
-        promised: pods.iter().filter_map(|pod| pod.uid()).filter(|uid| cluster.memory.is_chosen(uid)).collect(),
-        serving: serving(cluster, &uid, &pods, wanted.count),
-        names: cluster.memory.taken_names(&uid),
-        holding: sessions.iter().filter(|session| is_live(session) && is_admitted(cluster, session)).count(),
-        pods,
-        wanted,
-        drained: cluster.drains.all(),
-        blocker,
-        secret: secret.and_then(Result::ok),
-        hardening: Arc::clone(&cluster.hardening),
-        start_timeout: start_timeout.unwrap_or_else(Rules::built_in).start_timeout,
-        failed: cluster.memory.failed_child(&uid, POOL, generation, now),
-        broken: cluster.memory.failed_child(&uid, BROKEN, generation, now),
-        workspace,
-    })
-}
-
-/// The pods that serve a session and were made for a place that no waiting one has, as far as so many are wanted.
-fn serving(cluster: &Cluster, workspace_uid: &str, waiting: &[Arc<Pod>], wanted: usize) -> Vec<Arc<Pod>> {
-    if waiting.len() >= wanted {
-        return Vec::new();
-    }
-    let taken: HashSet<u32> = waiting.iter().filter_map(|pod| pool::slot(pod)).collect();
-    let vacant = (0..u32::try_from(wanted).unwrap_or(u32::MAX)).filter(|slot| !taken.contains(slot));
-    vacant.flat_map(|slot| cluster.stores.pods.under(&place_key(workspace_uid, slot))).collect()
 }
 
 /// The node of the instance, as the status says.
@@ -508,12 +422,12 @@ pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::Wor
         fence: fence(cluster, &workspace),
         budget: budget(cluster, &workspace),
         secret: unmade_secret(cluster, &workspace),
-        hash: template_hash(cluster, &workspace),
+        hash: pool::template_hash(cluster, &workspace),
         pool: workspace
             .spec
             .warm
             .as_ref()
-            .and_then(|_| Some(pool::standing(&pool(cluster, Arc::clone(&workspace))?, cluster.clock.now()))),
+            .and_then(|_| Some(standing(&pool::world(cluster, Arc::clone(&workspace))?, cluster.clock.now()))),
         workspace,
     }
 }

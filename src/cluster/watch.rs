@@ -337,7 +337,9 @@ fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
     let (namespace, workspace) = (session.namespace().unwrap_or_default(), session.spec.workspace_ref.name.as_str());
     cluster.queues.workspace_named(&namespace, workspace);
     let demand = |workspace: Arc<Workspace>| workspace.spec.warm.as_ref().is_some_and(|warm| warm.demand.is_some());
-    if session.status.is_none() && cluster.stores.workspaces.get(&namespace, workspace).is_some_and(demand) {
+    // Asked for, or in use.
+    let counts = session.status.as_ref().is_none_or(|status| status.phase == Some(Phase::Active));
+    if counts && cluster.stores.workspaces.get(&namespace, workspace).is_some_and(demand) {
         cluster.queues.pool_named(&namespace, workspace);
     }
     // Where users are limited, one that waits or ends concerns the others of its user.

@@ -176,17 +176,21 @@ pub fn problems(template: &Template) -> Vec<String> {
 /// user's or the session's, or counts from there. In sentences that name the field and the mend.
 pub fn personal_problems(template: &Template) -> Vec<String> {
     let mut problems = Vec::new();
+    let volumes = template.spec.get("volumes").and_then(Value::as_array).into_iter().flatten();
+    let told = volumes.filter(|volume| is_told(volume)).filter_map(|volume| volume["name"].as_str());
+    let personal: Vec<&str> = told.chain([VOLUME]).collect();
     for (at, container) in containers(template) {
         problems.extend(container["env"].as_array().into_iter().flatten().filter_map(|variable| {
             let file = personal_file(variable["valueFrom"]["fieldRef"]["fieldPath"].as_str()?)?;
             let name = variable["name"].as_str().unwrap_or_default();
             Some(format!("{at}.env[{name}] is set before there is a user: read the file {FOLDER}/{file}"))
         }));
-        let is_part =
-            |mount: &Value| mount["name"] == VOLUME && !(mount["subPath"].is_null() && mount["subPathExpr"].is_null());
+        let is_part = |mount: &&Value| !(mount["subPath"].is_null() && mount["subPathExpr"].is_null());
+        let parts = container["volumeMounts"].as_array().into_iter().flatten().filter(is_part);
+        let named = parts.filter_map(|mount| mount["name"].as_str()).find(|name| personal.contains(name));
         problems.extend(
-            container["volumeMounts"].as_array().into_iter().flatten().any(is_part).then(|| {
-                format!("{at}.volumeMounts[{VOLUME}] with a subPath never changes: read the files in {FOLDER}")
+            named.map(|name| {
+                format!("{at}.volumeMounts[{name}] with a subPath never changes: read the files in {FOLDER}")
             }),
         );
     }
@@ -201,6 +205,14 @@ pub fn personal_problems(template: &Template) -> Vec<String> {
         );
     }
     problems
+}
+
+/// Whether a volume has a file that says what is the user's or the session's.
+fn is_told(volume: &Value) -> bool {
+    let sources = volume["projected"]["sources"].as_array().into_iter().flatten();
+    let told = sources.map(|source| &source["downwardAPI"]).chain([&volume["downwardAPI"]]);
+    let mut items = told.flat_map(|told| told["items"].as_array().into_iter().flatten());
+    items.any(|item| item["fieldRef"]["fieldPath"].as_str().is_some_and(|path| personal_file(path).is_some()))
 }
 
 /// All containers of `template`, each with the name of its field.

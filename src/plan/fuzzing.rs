@@ -13,7 +13,7 @@ use crate::api::workspace::Template;
 use crate::api::{SESSION_UID_LABEL, Session, SessionStatus, Workspace};
 use crate::plan::hardening::Hardening;
 use crate::plan::instance::{self, Health};
-use crate::plan::{pod, shorten, template, trace};
+use crate::plan::{contract, pod, shorten, template, trace};
 
 /// What the note of an event and the message of a condition hold, in bytes: the first is the smaller.
 pub const MOST: usize = 1024;
@@ -46,10 +46,29 @@ pub fn templates(data: &[u8]) {
             assert!(words.len() <= MOST, "{} bytes: {words}", words.len());
         }
     }
+    is_adopted_alike(&session, &workspace, &read, &hardening, &made);
     // What a template writes never goes over what the operator marks its pods with.
     assert_eq!(made["metadata"]["labels"][SESSION_UID_LABEL], "s");
     assert_eq!(made["metadata"]["ownerReferences"][0]["uid"], "s");
     assert_eq!(made["spec"]["automountServiceAccountToken"], false);
+}
+
+/// A pod of a pool that is made a session's is what would have been made for it, but for its name: whatever a template says, a
+/// user has the same either way.
+fn is_adopted_alike(session: &Session, workspace: &Workspace, read: &Template, hardening: &Hardening, made: &Value) {
+    if !contract::personal_problems(read).is_empty() {
+        return;
+    }
+    let mut adopted = pod::for_pool(workspace, read, hardening);
+    let personal = pod::personal(session, workspace, read);
+    for kind in ["labels", "annotations"] {
+        for (key, value) in personal[kind].as_object().into_iter().flatten() {
+            adopted["metadata"][kind][key] = value.clone();
+        }
+    }
+    adopted["metadata"]["ownerReferences"] = personal["ownerReferences"].clone();
+    adopted["metadata"]["name"] = made["metadata"]["name"].clone();
+    assert_eq!(adopted, *made, "a user has something else by way of a pool");
 }
 
 fn kind(object: &Value) -> &str {

@@ -81,6 +81,11 @@ pub fn is_owned(pod: &Pod, session_uid: &str) -> bool {
     pod.owner_references().iter().any(|owner| is_session(owner, session_uid))
 }
 
+/// The uid of the session that owns `pod`.
+pub fn session_of(pod: &Pod) -> Option<&String> {
+    pod.owner_references().iter().find(|owner| is_session(owner, &owner.uid)).map(|owner| &owner.uid)
+}
+
 /// A uid under another kind is what a stranger writes who knows a session's: admission lets only Berth name a Session.
 fn is_session(owner: &OwnerReference, uid: &str) -> bool {
     owner.uid == uid && owner.kind == "Session" && owner.api_version.starts_with(&format!("{GROUP}/"))

@@ -28,8 +28,6 @@ use crate::plan::{Note, Plan, Severity, contract, name, pod, shorten};
 
 /// How many may come at once in a pool of which none has been ready yet, and how many one look takes away.
 const BATCH: usize = 8;
-/// How long a pod may be in trouble before another takes its place.
-const PATIENCE: TimeDelta = TimeDelta::minutes(2);
 
 /// What was observed of a pool.
 #[derive(Clone, Debug)]
@@ -168,7 +166,9 @@ enum Member {
 
 fn member(world: &World, pod: &Pod, now: Instant) -> Member {
     let uid = world.workspace.uid().unwrap_or_default();
-    if pod.metadata.deletion_timestamp.is_some() || pod.labels().contains_key(SESSION_UID_LABEL) {
+    // One that a session owns is that session's, whatever became of its labels.
+    let serves = pod.labels().contains_key(SESSION_UID_LABEL) || pod::session_of(pod).is_some();
+    if serves || pod.metadata.deletion_timestamp.is_some() {
         return Member::Left;
     }
     if !is_member(pod, &uid) {
@@ -181,26 +181,27 @@ fn member(world: &World, pod: &Pod, now: Instant) -> Member {
     if pod.labels().get(TEMPLATE_LABEL) != Some(&world.hash) {
         return Member::Outdated;
     }
-    let (trouble, patience) = match instance::health(pod) {
+    let trouble = match instance::health(pod) {
         Health::Usable => return Member::Ready,
         Health::Lost(why) => return Member::Leaves(Some(why)),
         Health::Troubled(trouble) if trouble.reason == "Unschedulable" => {
             return Member::Unschedulable(trouble.message);
         }
-        Health::Coming => (None, world.start_timeout),
-        Health::Troubled(trouble) => (Some(trouble.message), PATIENCE),
+        Health::Coming => None,
+        Health::Troubled(trouble) => Some(trouble.message),
     };
-    let until = unready_since(pod).unwrap_or(now) + patience;
+    let until = unready_since(pod).unwrap_or(now) + world.start_timeout;
     match until <= now {
         true => Member::Leaves(Some(trouble.unwrap_or_else(|| "it did not become ready".to_owned()))),
         false => Member::Coming(trouble, until),
     }
 }
 
-/// Since when the pod has not been ready: since it last was, or was made.
+/// Since when the pod has not been ready, though it could be: since it last was, was given a node, or was made. How long it waited
+/// for a node is no fault of its own.
 fn unready_since(pod: &Pod) -> Option<Instant> {
-    let last = instance::condition(pod, "Ready").and_then(|ready| ready.last_transition_time.as_ref());
-    last.or(pod.metadata.creation_timestamp.as_ref()).map(from_wire)
+    let last = ["PodScheduled", "Ready"].map(|type_| instance::condition(pod, type_)?.last_transition_time.as_ref());
+    last.into_iter().flatten().chain(pod.metadata.creation_timestamp.as_ref()).map(from_wire).max()
 }
 
 /// A pool as it was counted.
@@ -265,13 +266,26 @@ impl<'a> Count<'a> {
     /// How many may be made now: as many at once as have come to something before, or a few; none while the cluster has no room for
     /// those there are, or refuses them.
     fn room(&self, world: &World, now: Instant) -> usize {
-        let waits = [&world.failed, &world.broken].into_iter().flatten().any(|(at, _)| *at > now);
-        if waits || world.blocker.is_some() || self.unschedulable().is_some() {
+        if is_held_up(world, now) || self.unschedulable().is_some() {
             return 0;
         }
         let ready = self.ready();
         BATCH.max(ready + world.holding).saturating_sub(self.staying.len() - ready)
     }
+
+    /// How many of an older template leave now: as many as can be made, or, where the cluster is full, to make room.
+    fn replaced(&self, world: &World, now: Instant) -> usize {
+        match self.unschedulable() {
+            Some(_) if !is_held_up(world, now) => BATCH,
+            _ => self.room(world, now).min(BATCH),
+        }
+    }
+}
+
+/// Whether nothing is to be made now: what stands in the way has to go first, or the last failures are too near.
+fn is_held_up(world: &World, now: Instant) -> bool {
+    let waits = [&world.failed, &world.broken].into_iter().flatten().any(|(at, _)| *at > now);
+    waits || world.blocker.is_some()
 }
 
 /// Why the Workspace can have no pool, whatever it asks for: then its launches are cold.
@@ -282,7 +296,22 @@ fn impossible(world: &World) -> Option<String> {
 
 /// How the pool in `world` stands at `now`.
 pub fn standing(world: &World, now: Instant) -> Standing {
+    standing_of(world, &Count::of(world, now))
+}
+
+/// How the pool in `world` stands at `now`, and what to do about it.
+pub fn look(world: &World, now: Instant) -> (Standing, Plan<Step>) {
     let count = Count::of(world, now);
+    (standing_of(world, &count), plan(world, &count, now))
+}
+
+/// What to do about the pool in `world` at `now`.
+#[cfg(test)]
+fn decide(world: &World, now: Instant) -> Plan<Step> {
+    look(world, now).1
+}
+
+fn standing_of(world: &World, count: &Count<'_>) -> Standing {
     let (desired, ready) = (count.wanted, count.ready());
     let trouble = || {
         count.staying.iter().find_map(|(_, member)| match member {
@@ -313,22 +342,20 @@ pub fn standing(world: &World, now: Instant) -> Standing {
     Standing { desired, replicas: count.staying.len() + count.outdated.len(), ready, lack }
 }
 
-/// What to do about the pool in `world` at `now`.
-pub fn decide(world: &World, now: Instant) -> Plan<Step> {
+fn plan(world: &World, count: &Count<'_>, now: Instant) -> Plan<Step> {
     let workspace = &world.workspace;
     // Its pods go with it, by their owner.
     if workspace.metadata.deletion_timestamp.is_some() {
         return Plan { steps: Vec::new(), notes: Vec::new(), wake: None };
     }
-    let count = Count::of(world, now);
     let room = count.room(world, now);
     let free = |pod: &Arc<Pod>| !world.promised.contains(&pod.uid().unwrap_or_default());
-    let outdated = count.outdated.iter().take(room).map(|pod| (*pod, None));
+    let outdated = count.outdated.iter().take(count.replaced(world, now)).map(|pod| (*pod, None));
     let leaving: Vec<_> =
         count.leaving.iter().take(BATCH).cloned().chain(outdated).filter(|(pod, _)| free(pod)).collect();
     let mut steps: Vec<Step> = leaving.iter().map(|(pod, bad)| remove(pod, bad.clone())).collect();
-    let made = made(world, &count, room);
-    if !made.is_empty() || is_doubted(&count, now) {
+    let made = made(world, count, room);
+    if !made.is_empty() || is_doubted(count, now) {
         steps.extend(world.secret.clone().map(Step::EnsureSecret));
     }
     steps.extend(made.into_iter().map(|pod| Step::Make(Box::new(pod))));
@@ -340,7 +367,7 @@ pub fn decide(world: &World, now: Instant) -> Plan<Step> {
             message: shorten(&message),
         })
     });
-    Plan { steps, notes: notes.into_iter().collect(), wake: wake(world, &count, now) }
+    Plan { steps, notes: notes.into_iter().collect(), wake: wake(world, count, now) }
 }
 
 fn remove(pod: &Pod, bad: Option<String>) -> Step {

@@ -303,7 +303,7 @@ fn holds(world: &World, pod: &Pod) -> bool {
     uid.is_some() && pod.labels().get(WORKSPACE_UID_LABEL) == uid.as_ref()
 }
 
-/// Whether `pod` was adopted and broke before anybody could use it: it is given back, and another takes its place.
+/// Whether `pod` was adopted and broke before anybody could use it: it goes, and another takes its place.
 fn is_spent(pod: &Pod, before: &SessionStatus) -> bool {
     let unused = before.ready_at.is_none() && before.instance.is_none();
     unused && pool::is_of_a_pool(pod) && matches!(instance::health(pod), Health::Lost(_))
@@ -364,6 +364,8 @@ fn pending(world: &World, view: &View, now: Instant) -> Plan<Step> {
     }
     let mut steps = publish(view, status::waiting(world, view, &blocker, now));
     steps.extend(mark(&world.session, true));
+    // It counts as a slot for as long as it is there.
+    steps.extend(discard(world, &view.before));
     let wake = created(&world.session).map(|created| created + view.queue_timeout());
     Plan { steps, notes: status::wait_notes(view, &blocker), wake }
 }

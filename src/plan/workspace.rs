@@ -233,8 +233,8 @@ const REFUSED: &str = "Refused";
 /// Reason of the condition `TemplateValid` of a template that something beside it stands against.
 const FORBIDDEN: &str = "Forbidden";
 
-/// What the status says of this very generation, or of one with the same template, under the settings of today: a restart does not ask again about what
-/// cannot have changed.
+/// What the status says of this very generation, or of one with the same template, under the settings of today: a restart does
+/// not ask again about what cannot have changed.
 fn remembered(world: &World) -> Verdict {
     let (workspace, hardening) = (&world.workspace, &world.hardening);
     let said = workspace

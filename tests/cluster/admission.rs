@@ -35,7 +35,7 @@ const ACTORS: [(&str, &[&str]); 11] = [
 ];
 
 /// What is tried, and who may.
-const DEEDS: [(&str, &[&str]); 33] = [
+const DEEDS: [(&str, &[&str]); 34] = [
     ("launch for oneself", &["user", "guest", "editor", "manager", "agent"]),
     ("launch a Workspace that one may not", &["user", "editor", "manager", "agent"]),
     ("launch for somebody else", &["agent"]),
@@ -57,6 +57,7 @@ const DEEDS: [(&str, &[&str]); 33] = [
     ("give one's own a finalizer", &["manager"]),
     ("report activity", &["observer"]),
     ("report activity of one's own", &["observer"]),
+    ("report activity that gateways tell", &[]),
     ("report a phase", &[]),
     ("report an end", &[]),
     ("report an address", &[]),
@@ -87,6 +88,10 @@ impl Ground {
         scene.workspace("safe", json!({ "maintenance": true })).await;
         scene.session("theirs", "box", json!({})).await;
         let theirs = scene.phase("theirs", Phase::Active).await;
+        scene.policy("watched", json!({ "activity": { "source": "gateway" } })).await;
+        scene.workspace("watched", json!({ "policyRef": { "name": "watched" } })).await;
+        scene.session("watched", "watched", json!({})).await;
+        scene.phase("watched", Phase::Active).await;
         let all = json!(["get", "list", "watch", "create", "patch", "update", "delete", "deletecollection"]);
         let ours = |resources: Value, verbs: &Value| json!({ "apiGroups": ["berth.dev"], "resources": resources, "verbs": verbs });
         let launch = json!({ "apiGroups": ["berth.dev"], "resources": ["workspaces"], "resourceNames": ["box"], "verbs": ["launch"] });
@@ -203,6 +208,7 @@ fn deed(scene: &Scene, theirs: &Session, actor: &str, name: &str) -> (&'static s
         }
         "report activity" => reports(&their, active),
         "report activity of one's own" => reports(&own, active),
+        "report activity that gateways tell" => reports(&format!("{sessions}/watched"), active),
         "report a phase" => reports(&their, json!({ "phase": "Idle" })),
         "report an end" => reports(&their, json!({ "phase": "Terminated", "endedAt": "2026-01-01T00:00:00Z" })),
         "report an address" => reports(&their, json!({ "client": { "ipAddress": "192.0.2.1" } })),
@@ -306,6 +312,7 @@ async fn a_refusal_says_which_right_is_missing() {
         ("user", "launch with a label of ours", "use other keys"),
         ("editor", "disconnect somebody else's", "for the verb end on sessions.berth.dev"),
         ("forger", "report activity", "ask for the verb observe on sessions.berth.dev"),
+        ("observer", "report activity that gateways tell", "its policy says activity.source: gateway"),
         ("observer", "report a phase", "you may write status.activity alone"),
         ("powerful", "make a pod that a session owns", "only Berth makes or unmakes one"),
     ] {

@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  cargo xtask test                        everything, as CI does
+  cargo xtask test                        what every change must pass, as CI does
+  cargo xtask test --full                 and what takes long to build: the fuzz targets
   cargo xtask test --list                 the steps
   cargo xtask test --without-cluster      what needs no cluster
   cargo xtask test --only behaviour       one step")]
@@ -29,6 +30,9 @@ pub struct Args {
     /// Run only the steps of these names
     #[arg(long, value_name = "STEP")]
     only: Vec<String>,
+    /// Also what is too long for every change: the steps that `--list` marks, and more seeds of the simulation
+    #[arg(long)]
+    full: bool,
     /// Leave out what needs a cluster
     #[arg(long)]
     without_cluster: bool,
@@ -46,8 +50,12 @@ const DENY: &str = "0.20.2";
 /// For how many seconds each fuzz target is run.
 const FUZZED_FOR: u32 = 4;
 
-/// How many seeds of the simulation a change must pass.
-const SEEDS: &str = "2000";
+/// How many seeds of the simulation a change must pass, and how many with `--full`.
+const SEEDS: [&str; 2] = ["500", "5000"];
+
+/// Steps that are run where `--full` or their name asks for them. libFuzzer's build of all there is takes longer than any other
+/// step; what was kept of its finds is tried by the unit tests.
+const LONG: [&str; 1] = ["fuzz"];
 
 /// One thing that a change must pass.
 struct Step {
@@ -67,6 +75,7 @@ enum Outcome {
 struct Runner {
     cache: Cache,
     this: PathBuf,
+    full: bool,
 }
 
 const STEPS: &[Step] = &[
@@ -98,7 +107,9 @@ const STEPS: &[Step] = &[
         name: "simulation",
         about: "trials of the operator in a simulated cluster, with faults by seed",
         cluster: false,
-        run: |c| c.cargo(["run", "--quiet", "--locked", "--bin", "simulate", "--", "--seeds", SEEDS]),
+        run: |c| {
+            c.cargo(["run", "--quiet", "--locked", "--bin", "simulate", "--", "--seeds", SEEDS[usize::from(c.full)]])
+        },
     },
     Step {
         name: "teardown",
@@ -180,17 +191,19 @@ const STEPS: &[Step] = &[
 pub fn main(args: &Args) -> Result<ExitCode> {
     if args.list {
         for step in STEPS {
-            println!("{:<12}{}", step.name, step.about);
+            let mark = if LONG.contains(&step.name) { " (--full)" } else { "" };
+            println!("{:<12}{}{mark}", step.name, step.about);
         }
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(unknown) = args.only.iter().find(|name| STEPS.iter().all(|step| step.name != *name)) {
         bail!("there is no step {unknown}; `cargo xtask test --list` names them");
     }
-    let runner = Runner { cache: Cache::open()?, this: std::env::current_exe()? };
+    let runner = Runner { cache: Cache::open()?, this: std::env::current_exe()?, full: args.full };
     let chosen = |step: &&Step| {
-        (args.only.is_empty() || args.only.iter().any(|name| name == step.name))
-            && !(args.without_cluster && step.cluster)
+        let named = args.only.iter().any(|name| name == step.name);
+        let meant = args.only.is_empty() && (args.full || !LONG.contains(&step.name));
+        (named || meant) && !(args.without_cluster && step.cluster)
     };
     let mut report = Vec::new();
     for step in STEPS.iter().filter(chosen) {

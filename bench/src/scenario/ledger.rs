@@ -1,6 +1,7 @@
 //! What one session's life writes, from its creation until nothing of it is left: by verb and resource, everybody's
 //! writes, beside the floor's.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -10,6 +11,7 @@ use super::{Bench, Report, each, lasting, names, number};
 use crate::figure::{Budget, Figure};
 use crate::ground::{Ground, PATIENCE, Side};
 use crate::ledger::{Ledger, Line};
+use crate::process::{Process, holder};
 
 /// How long after the last object has gone the last events may still be written.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -18,6 +20,8 @@ const SETTLE: Duration = Duration::from_secs(5);
 struct Spent {
     ledger: Ledger,
     lasted: Duration,
+    /// The processor time of the operator, in seconds: the floor's is a client's, and not told.
+    operator: f64,
 }
 
 /// On the floor and on Berth, with so many pods that wait.
@@ -33,7 +37,11 @@ pub async fn run(bench: &Bench, name: &str, warm: usize) -> Result<Report> {
     if let [floor, berth] = spent.as_slice() {
         let each = number(names.len());
         report.figures = figures(&floor.ledger, berth, each);
+        if warm > 0 {
+            report.figures.push(life(&berth.ledger, each));
+        }
         report.notes = table(&floor.ledger, &berth.ledger, each);
+        report.notes.extend(processors(floor, berth, each));
         report.data = json!({"floor": lines(&floor.ledger, each), "berth": lines(&berth.ledger, each)});
     }
     Ok(report)
@@ -43,7 +51,8 @@ pub async fn run(bench: &Bench, name: &str, warm: usize) -> Result<Report> {
 async fn lives(bench: &Bench, ground: &Ground, names: &[String]) -> Result<Spent> {
     tokio::time::sleep(SETTLE).await;
     let begun = Instant::now();
-    let before = Ledger::read(&bench.access.load).await?;
+    let operator = Process::of(&holder(&bench.access.admin).await?)?;
+    let before = (Ledger::read(&bench.access.load).await?, operator.processor()?);
     each(names, 10, |name| async move {
         let mut seen = ground.observer.follow(&name);
         ground.launch(&name).await?;
@@ -55,8 +64,8 @@ async fn lives(bench: &Bench, ground: &Ground, names: &[String]) -> Result<Spent
     })
     .await?;
     tokio::time::sleep(SETTLE).await;
-    let ledger = Ledger::read(&bench.access.load).await?.since(&before);
-    Ok(Spent { ledger, lasted: begun.elapsed() })
+    let ledger = Ledger::read(&bench.access.load).await?.since(&before.0);
+    Ok(Spent { ledger, lasted: begun.elapsed(), operator: operator.processor()? - before.1 })
 }
 
 fn of_sessions(line: &Line) -> bool {
@@ -90,31 +99,72 @@ fn figures(floor: &Ledger, berth: &Spent, each: f64) -> Vec<Figure> {
     ]
 }
 
-/// Lines that are written at least once for ten sessions, by either side.
-fn rows(floor: &Ledger, berth: &Ledger, each: f64) -> Vec<(String, f64, f64)> {
-    let of = |ledger: &Ledger| {
-        let writes = ledger.writes().into_iter();
-        writes
-            .map(|(line, count)| (line.to_string().replace(".floor.berth.dev", ".berth.dev"), count / each))
-            .collect::<std::collections::BTreeMap<String, f64>>()
-    };
-    let (floor, berth) = (of(floor), of(berth));
-    let mut all: Vec<&String> = floor.keys().chain(berth.keys()).collect();
-    all.sort();
-    all.dedup();
-    let get = |of: &std::collections::BTreeMap<String, f64>, line: &String| of.get(line).copied().unwrap_or_default();
-    let rows = all.into_iter().map(|line| (line.clone(), get(&berth, line), get(&floor, line)));
-    rows.filter(|(_, berth, floor)| *berth >= 0.1 || *floor >= 0.1).collect()
+/// All writes of a warm life, its refill and what the kubelet and the scheduler write included: without those for finalizers and
+/// the end of its history, which design has apart.
+fn life(berth: &Ledger, each: f64) -> Figure {
+    let of_it = |line: &Line| line.is_write() && ["sessions", "pods"].contains(&line.resource.as_str());
+    let apart = 3.0;
+    let writes = berth.sum(of_it) / each - apart;
+    Figure::count("writes of a life, without finalizers and history", "writes", writes, Budget::Most(12.0))
 }
 
+/// A kind of write on one side.
+#[derive(Clone, Copy, Default)]
+struct Cell {
+    /// How many for each session.
+    count: f64,
+    /// How long one takes the API server, in milliseconds.
+    milliseconds: f64,
+}
+
+/// Lines that are written at least once for ten sessions, by either side: Berth's, and the floor's.
+fn rows(floor: &Ledger, berth: &Ledger, each: f64) -> Vec<(String, Cell, Cell)> {
+    let of = |ledger: &Ledger| {
+        let cell = |(line, count): (Line, f64)| {
+            let cell = Cell { count: count / each, milliseconds: ledger.milliseconds(&line).unwrap_or(f64::NAN) };
+            (line.to_string().replace(".floor.berth.dev", ".berth.dev"), cell)
+        };
+        ledger.writes().into_iter().map(cell).collect::<BTreeMap<String, Cell>>()
+    };
+    let (floor, berth) = (of(floor), of(berth));
+    let all: BTreeSet<&String> = floor.keys().chain(berth.keys()).collect();
+    let get = |of: &BTreeMap<String, Cell>, line: &String| of.get(line).copied().unwrap_or_default();
+    let rows = all.into_iter().map(|line| (line.clone(), get(&berth, line), get(&floor, line)));
+    rows.filter(|(_, berth, floor)| berth.count >= 0.1 || floor.count >= 0.1).collect()
+}
+
+/// Where the writes go, and the API server's time with them.
 fn table(floor: &Ledger, berth: &Ledger, each: f64) -> Vec<String> {
-    let heading = format!("{:<44} {:>7} {:>7}", "writes for each session, by whomever", "Berth", "floor");
+    let heading = format!(
+        "{:<44} {:>7} {:>7} {:>9} {:>9}",
+        "writes for each session, by whomever", "Berth", "floor", "ms each", "floor's"
+    );
     let rows = rows(floor, berth, each);
-    let sum = |of: fn(&(String, f64, f64)) -> f64| rows.iter().map(of).sum::<f64>();
-    let line = |name: &str, berth: f64, floor: f64| format!("  {name:<42} {berth:>7.2} {floor:>7.2}");
-    let total = line("in all", sum(|row| row.1), sum(|row| row.2));
-    let lines = rows.iter().map(|(name, berth, floor)| line(name, *berth, *floor));
+    let lines = rows.iter().map(|(name, berth, floor)| {
+        let counts = format!("  {name:<42} {:>7.2} {:>7.2}", berth.count, floor.count);
+        // What was not written took no time.
+        let time = |cell: &Cell| if cell.count > 0.0 { format!("{:.2}", cell.milliseconds) } else { String::new() };
+        format!("{counts} {:>9} {:>9}", time(berth), time(floor)).trim_end().to_owned()
+    });
+    let sum = |of: fn(&(String, Cell, Cell)) -> f64| rows.iter().map(of).sum::<f64>();
+    let of_all = |cell: &Cell| if cell.count > 0.0 { cell.count * cell.milliseconds } else { 0.0 };
+    let (mut waited, mut beside) = (0.0, 0.0);
+    for (_, berth, floor) in &rows {
+        (waited, beside) = (waited + of_all(berth), beside + of_all(floor));
+    }
+    let (counted, counted_beside) = (sum(|row| row.1.count), sum(|row| row.2.count));
+    let total = format!("  {:<42} {counted:>7.2} {counted_beside:>7.2} {waited:>9.2} {beside:>9.2}", "in all");
     std::iter::once(heading).chain(lines).chain([total]).collect()
+}
+
+/// Whose processor time a session takes, from its launch until nothing of it is left.
+fn processors(floor: &Spent, berth: &Spent, each: f64) -> Vec<String> {
+    let of = |seconds: f64| seconds / each * 1000.0;
+    let (ours, theirs) = (of(berth.ledger.processor()), of(floor.ledger.processor()));
+    vec![
+        format!("processor time for each session: the operator {:.1} ms", of(berth.operator)),
+        format!("processor time for each session: the API server {ours:.1} ms, {theirs:.1} ms on the floor"),
+    ]
 }
 
 fn lines(ledger: &Ledger, each: f64) -> Value {

@@ -25,10 +25,10 @@ pub async fn restart(bench: &Bench) -> Result<(String, Instant)> {
     Ok((before, told))
 }
 
-/// On Berth: the floor has nobody to restart.
-pub async fn run(bench: &Bench) -> Result<Report> {
+/// On Berth, with so many pods that wait: the floor has nobody to restart.
+pub async fn run(bench: &Bench, name: &str, warm: usize) -> Result<Report> {
     let mut report = Report::default();
-    let ground = bench.ground("takeover", Side::Berth, &lasting()).await?;
+    let ground = bench.warm_ground(name, Side::Berth, &lasting(), warm).await?;
     // Some are live all the time, beside those that come and go.
     let lasting = names(bench.size(50, 10)).into_iter().map(|name| format!("live-{name}")).collect::<Vec<_>>();
     super::each(&lasting, 10, |name| {
@@ -72,7 +72,7 @@ pub async fn run(bench: &Bench) -> Result<Report> {
         joined: false,
         series: vec![Series { name: "Berth", points }],
     };
-    bench.draw("takeover", &picture)?;
+    bench.draw(name, &picture)?;
     report.broken.extend(outcome.failures);
     report.leave(ground).await?;
     Ok(report)

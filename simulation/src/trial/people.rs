@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use berth::api::WARM_SLOT_LABEL;
+use berth::api::{SESSION_UID_LABEL, WARM_SLOT_LABEL};
 use berth::cluster::keyring;
 use kube::Client;
 use serde_json::{Value, json};
@@ -237,11 +237,13 @@ impl People {
             json!({ "ownerReferences": null }),
             json!({ "annotations": null }),
             json!({ "labels": null, "annotations": null }),
+            json!({ "labels": { SESSION_UID_LABEL: null } }),
         ];
         let metadata = self.dice.pick(&all).cloned().unwrap_or_default();
         let Some(pod) = self.server.object("pods", NAMESPACE, &name) else { return };
         // One of a pool is found by its labels alone until a status names it: without them it goes with who owns it.
-        if pod["metadata"]["labels"][WARM_SLOT_LABEL].is_string() && metadata.get("labels").is_some() {
+        if pod["metadata"]["labels"][WARM_SLOT_LABEL].is_string() && metadata.get("labels").is_some_and(Value::is_null)
+        {
             return;
         }
         let other = if metadata.get("ownerReferences").is_some() { "labels" } else { "ownerReferences" };

@@ -1,5 +1,5 @@
-//! What is written about a pool: the pods that are made for it and taken from it, and the adoption of one by a session. Each
-//! names the uid and the version of the pod that was seen.
+//! What is written about a pool: the pods that are made for it and taken from it, and the adoption of one by a session. What is
+//! done to a pod names its uid and the version that was seen.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Patch;
@@ -7,14 +7,15 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::{as_read, create_pod, delete_pod, ensure_secret_lately, manager};
-use crate::api::{SESSION_UID_LABEL, Session, Workspace};
+use crate::api::{REPLACES_ANNOTATION, SESSION_UID_LABEL, Session, WARM_SLOT_LABEL, Workspace};
 use crate::cluster::Cluster;
 use crate::cluster::error::{CallError, bounded, optional};
-use crate::cluster::memory::POOL;
+use crate::cluster::memory::pool::{BROKEN, POOL};
+use crate::plan::name;
 use crate::plan::pool::{Step, is_member};
 use crate::planted::{self, Bug};
 
-/// Executes one step about the pool of `workspace`.
+/// Executes one step about the pool of `workspace`. What goes bad, and is removed for it, is remembered for the planner.
 ///
 /// # Errors
 /// When the API server does not do it. That it refuses a pod is remembered for the planner first.
@@ -26,17 +27,32 @@ pub async fn step(cluster: &Cluster, workspace: &Workspace, step: Step) -> Resul
             remembered(cluster, workspace, ensure_secret_lately(cluster, &namespace, &secret).await)
         }
         Step::Make(mut pod) if planted::is(Bug::GeneratedRefill) => {
-            let marker = cluster.clock.now().timestamp_subsec_nanos();
-            pod["metadata"]["name"] = json!(format!("{}-{marker}", workspace.name_any()));
+            let marker = cluster.clock.now().timestamp_subsec_nanos().to_string();
+            let slot = pod["metadata"]["labels"][WARM_SLOT_LABEL].as_str().and_then(|slot| slot.parse().ok());
+            let uid = workspace.uid().unwrap_or_default();
+            pod["metadata"]["name"] =
+                json!(name::warm_pod(&workspace.name_any(), &uid, slot.unwrap_or_default(), &marker));
+            pod["metadata"]["annotations"][REPLACES_ANNOTATION] = json!(marker);
             remembered(cluster, workspace, make(cluster, workspace, &pods, &pod).await)
         }
         Step::Make(pod) => remembered(cluster, workspace, make(cluster, workspace, &pods, &pod).await),
-        Step::Remove { name, uid, resource_version, .. } => {
+        Step::Remove { name, uid, resource_version, bad } => {
             match delete_pod(cluster, &pods, &name, as_read(&uid, resource_version)).await {
-                // One that was adopted meanwhile, or has changed otherwise, stays: its event is on the way.
-                Err(error) if error.is_conflict() => Ok(()),
-                outcome => outcome,
+                // One that was adopted meanwhile, or has changed otherwise, stays: what it is now is decided on next. Nothing is
+                // made in the place of one that did not go.
+                Err(error) if error.is_conflict() => {
+                    let stands = optional(pods.get(&name)).await.map_err(CallError::of_a_look)?;
+                    stands.into_iter().for_each(|pod| cluster.stores.pods.own(pod));
+                    return Err(CallError::Attempt);
+                }
+                outcome => outcome?,
             }
+            // What takes the place of a pod that went bad is made later each time.
+            if let Some(why) = bad {
+                let (uid, generation) = (workspace.uid().unwrap_or_default(), workspace.metadata.generation);
+                cluster.memory.failed_at_child(&uid, BROKEN, generation, why, cluster.clock.now());
+            }
+            Ok(())
         }
     }
 }

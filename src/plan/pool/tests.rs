@@ -312,7 +312,7 @@ fn pods_that_went_bad_are_replaced_and_the_next_is_made_later() {
 }
 
 #[test]
-fn a_pod_in_trouble_is_given_time() {
+fn a_pod_in_trouble_is_given_as_much_time_as_a_start_may_take() {
     let mut life = Life::new(1);
     life.rest();
     let troubled = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": at(5)}],
@@ -320,10 +320,10 @@ fn a_pod_in_trouble_is_given_time() {
             "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});
     life.status(0, troubled);
     let plan = decide(&life.world, at(6));
-    assert_eq!((plan.steps, plan.wake), (vec![], Some(at(5) + PATIENCE)));
-    assert_eq!(decide(&life.world, at(4) + PATIENCE).steps, vec![]);
+    assert_eq!((plan.steps, plan.wake), (vec![], Some(at(305))));
+    assert_eq!(decide(&life.world, at(304)).steps, vec![]);
     assert!(life.standing().lack.unwrap().1.contains("CrashLoopBackOff"));
-    let steps = decide(&life.world, at(5) + PATIENCE).steps;
+    let steps = decide(&life.world, at(305)).steps;
     assert!(matches!(&steps[..], [Step::Remove { bad: Some(_), .. }, Step::Make(_)]), "{steps:?}");
 }
 
@@ -341,6 +341,26 @@ fn a_pod_that_never_becomes_ready_is_given_up_and_its_secret_made_again_before()
 }
 
 #[test]
+fn how_long_a_pod_waited_for_a_node_is_not_held_against_it() {
+    let mut life = Life::new(1);
+    life.look();
+    life.status(0, json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": at(900)}]}));
+    let plan = decide(&life.world, at(901));
+    assert_eq!((plan.steps, plan.wake), (vec![], Some(at(1200))));
+}
+
+#[test]
+fn a_pod_whose_session_owns_it_is_left_alone_whatever_became_of_its_label() {
+    let mut life = Life::new(1);
+    life.rest();
+    let mut pod = json!(*life.world.pods[0]);
+    pod["metadata"]["ownerReferences"] = json!([{ "apiVersion": "berth.dev/v1alpha1", "kind": "Session", "name": "mine", "uid": "s", "controller": true }]);
+    life.world.pods[0] = Arc::new(serde_json::from_value(pod).unwrap());
+    let steps = decide(&life.world, life.now).steps;
+    assert!(matches!(&steps[..], [Step::Make(_)]), "{steps:?}");
+}
+
+#[test]
 fn what_is_a_users_before_there_is_one_keeps_a_pool_empty_and_says_so() {
     let of = |field: &str| json!({ "name": "WHO", "valueFrom": { "fieldRef": { "fieldPath": field } } });
     let container = |more: Value| {
@@ -350,10 +370,22 @@ fn what_is_a_users_before_there_is_one_keeps_a_pool_empty_and_says_so() {
         }
         json!({ "template": { "spec": { "containers": [container] } } })
     };
+    // A volume of the template's own, of which one file is mounted.
+    let user = json!({ "path": "who", "fieldRef": { "fieldPath": "metadata.annotations['berth.dev/user']" } });
+    let told = |volume: Value| {
+        let mut volume = volume;
+        volume["name"] = json!("told");
+        let mut more =
+            container(json!({ "volumeMounts": [{ "name": "told", "mountPath": "/who", "subPath": "who" }] }));
+        more["template"]["spec"]["volumes"] = json!([volume]);
+        more
+    };
     let personal = [
         container(json!({ "env": [of("metadata.annotations['berth.dev/user']")] })),
         container(json!({ "env": [of("metadata.labels['berth.dev/session-uid']")] })),
         container(json!({ "volumeMounts": [{ "name": "berth", "mountPath": "/who", "subPath": "user" }] })),
+        told(json!({ "downwardAPI": { "items": [user] } })),
+        told(json!({ "projected": { "sources": [{ "downwardAPI": { "items": [user] } }] } })),
         json!({ "template": { "spec": { "activeDeadlineSeconds": 60, "containers": [{"name": "main", "image": "box"}] } } }),
     ];
     for template in personal {
@@ -386,6 +418,25 @@ fn a_cluster_that_has_no_room_is_asked_for_no_more() {
     let (reason, message) = life.standing().lack.unwrap();
     assert_eq!(reason, "Unschedulable");
     assert!(message.contains("7 of 30 are ready") && message.contains("0/3 nodes"), "{message}");
+}
+
+#[test]
+fn pods_of_an_older_template_make_room_for_those_that_find_none() {
+    let mut life = Life::new(20);
+    life.rest();
+    life.edit(
+        json!({ "replicas": 20 }),
+        &json!({ "template": {"spec": {"containers": [{"name": "main", "image": "large"}]}} }),
+    );
+    life.look();
+    let newest = life.world.pods.len() - 1;
+    let status = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
+        "reason": "Unschedulable", "message": "0/3 nodes are available"}]});
+    life.status(newest, status);
+    let steps = life.look().steps;
+    assert!(!steps.is_empty() && steps.iter().all(|step| matches!(step, Step::Remove { bad: None, .. })), "{steps:?}");
+    life.world.failed = Some((at(60), "refused".to_owned()));
+    assert_eq!(life.look().steps, vec![], "what cannot be replaced stays");
 }
 
 #[test]

@@ -64,8 +64,10 @@ struct Walk {
     taken_down: Vec<(Value, Duration)>,
     /// The session of a pod, once known: labels and owners may be taken.
     owner: BTreeMap<String, String>,
-    /// Which operator gave a pod to its session.
-    given: BTreeMap<String, String>,
+    /// Which operator gave a pod to its session, and when it asked for that.
+    given: BTreeMap<String, (String, Duration)>,
+    /// When each operator asked for something first.
+    begun: BTreeMap<String, Duration>,
     /// How many pods are to wait for a session of the Workspace of this uid, and how many before its last change.
     wanted: BTreeMap<String, [u64; 2]>,
     /// Sessions that have ended, with when and how.
@@ -85,6 +87,9 @@ pub fn safety(history: &History, broken: &mut Broken) {
     let writes: BTreeMap<u64, &Entry> =
         log.entries().iter().filter(ours).filter(|entry| entry.changed).map(|entry| (entry.revision, entry)).collect();
     let mut walk = Walk::default();
+    for entry in log.entries() {
+        walk.begun.entry(entry.call.who.clone()).or_insert(entry.call.at);
+    }
     for change in &history.changes {
         walk.step(change, writes.get(&change.revision).copied(), broken);
     }
@@ -274,7 +279,8 @@ impl Walk {
         };
         let waiting = self.pods.values().filter(same).count();
         let most = self.wanted.get(workspace).into_iter().flatten().copied().max().unwrap_or_default();
-        if u64::try_from(waiting).unwrap_or_default() > most + 1 {
+        // One more comes of a request that was on its way while the pod went from which its name followed (ADR 0021).
+        if u64::try_from(waiting).unwrap_or_default() > most {
             broken.note(format!("{} pods wait in a pool of {most}: {by}", waiting + 1));
         }
     }
@@ -294,7 +300,7 @@ impl Walk {
             broken.note(format!("session {session} has two live pods: {uid} and {other}"));
         }
         if let Some(entry) = by {
-            self.given.entry(uid.to_owned()).or_insert_with(|| entry.call.who.clone());
+            self.given.entry(uid.to_owned()).or_insert_with(|| (entry.call.who.clone(), entry.call.at));
         }
         // A pod is made only for a session whose slot was written before.
         let is_new = !self.pods.contains_key(uid);
@@ -315,13 +321,18 @@ impl Walk {
         }
     }
 
-    /// Whether two operators at once gave a session a pod each, one of them from a pool: one of the two goes (ADR 0021).
+    /// Whether two operators at once gave a session a pod each, one of them from a pool: one of the two goes (ADR 0021). Who began
+    /// after the other had given its pod knew of it.
     fn by_two(&self, one: &str, other: &str, by: Option<&Entry>) -> bool {
-        let who = |uid: &str| self.given.get(uid).map(String::as_str);
-        let by = who(one).or(by.map(|entry| entry.call.who.as_str()));
+        let now = by.map(|entry| (entry.call.who.clone(), entry.call.at));
+        let Some((one_of, other_of)) = self.given.get(one).or(now.as_ref()).zip(self.given.get(other)) else {
+            return false;
+        };
+        let (first, second) = if one_of.1 < other_of.1 { (one_of, other_of) } else { (other_of, one_of) };
+        let at_once = first.0 != second.0 && self.begun.get(&second.0).is_some_and(|begun| *begun <= first.1);
         let is_warm =
             |uid: &str| self.pods.get(uid).is_some_and(|pod| pod["metadata"]["labels"][WARM_SLOT_LABEL].is_string());
-        by != who(other) && (is_warm(one) || is_warm(other))
+        at_once && (is_warm(one) || is_warm(other))
     }
 
     /// A pod is asked for only behind a wall. What somebody else takes down in the same moment nobody can know, nor how long a

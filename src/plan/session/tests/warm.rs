@@ -85,6 +85,15 @@ fn no_pod_is_adopted_by_one_who_waits() {
 }
 
 #[test]
+fn an_adopted_pod_that_broke_holds_no_slot_while_the_launch_waits() {
+    let mut life = adopted();
+    Arc::make_mut(&mut life.world.pods[0]).status = Some(parse(json!({"phase": "Failed", "reason": "Evicted"})));
+    life.world.unguarded = Some("the policies do not stand".to_owned());
+    let steps = decide(&life.world, life.now).steps;
+    assert!(steps.iter().any(|step| matches!(step, Step::Discard { uid, .. } if uid == "warm-0")), "{steps:?}");
+}
+
+#[test]
 fn an_empty_pool_means_a_cold_launch() {
     let mut life = warm();
     life.world.warm = None;
@@ -95,7 +104,7 @@ fn an_empty_pool_means_a_cold_launch() {
 }
 
 #[test]
-fn an_adopted_pod_that_broke_before_anybody_used_it_is_given_back_and_the_launch_is_cold() {
+fn an_adopted_pod_that_broke_before_anybody_used_it_goes_and_the_launch_is_cold() {
     for (status, going) in
         [(json!({"phase": "Failed", "reason": "Evicted"}), false), (json!({"phase": "Running"}), true)]
     {

@@ -68,11 +68,11 @@ async fn a_launch_is_given_a_pod_that_waited_and_another_takes_its_place() {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
     assert_eq!(user(), "ana", "the instance knows its user");
-    // It was never Starting: that it waited is over with its adoption.
-    assert!(!scene.story("mine").await.phases().contains(&Phase::Starting));
     filled(&scene, 2).await;
     scene.disconnect("mine").await;
     scene.ended("mine", Phase::Disconnected, Reason::UserDisconnected).await;
+    // It was never Starting: that it waited was over with its adoption.
+    assert!(!scene.story("mine").await.phases().contains(&Phase::Starting));
     scene.gone::<Pod>(&pod.name_any()).await;
     assert_eq!(waiting(&scene).await.len(), 2);
 }

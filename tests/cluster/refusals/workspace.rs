@@ -275,10 +275,10 @@ pub const CREATED: &[Row] = &[
         says: "spec: Invalid value: a volume with retention: Retain is its user's, and an instance of spec.warm is made before there is one: remove spec.warm, or the retention",
     },
     Row {
-        wrong: "a pool of less than nothing",
-        written: "spec: {warm: {replicas: -1}}",
+        wrong: "a pool of more than a thousand",
+        written: "spec: {warm: {replicas: 1001}}",
         by: By::Rule,
-        says: "spec.warm.replicas: Invalid value: -1: write from 0 to 1000; 0 keeps none beside what schedule and demand ask for",
+        says: "spec.warm.replicas: Invalid value: 1001: write from 0 to 1000; 0 keeps none beside what schedule and demand ask for",
     },
     Row {
         wrong: "hours that are no times of cron",

@@ -229,6 +229,16 @@ fn ask(method: &'static str, path: String, body: Option<Value>) -> Ask {
     Ask { method, path, type_: "application/json", metadata_only: false, body }
 }
 
+/// Waits until the watch cache has all that was written of the objects that `list` asks for: a watch that names no version, or 0,
+/// begins with what the cache has, and a real one may be a few writes behind.
+async fn caught_up(side: &Side, list: &str) {
+    let (_, listed) = side.send(ask("GET", list.to_owned(), None)).await;
+    let Some(version) = listed["metadata"]["resourceVersion"].as_str() else { return };
+    let cached = format!("{list}&resourceVersion={version}&resourceVersionMatch=NotOlderThan");
+    let (code, answer) = side.send(ask("GET", cached, None)).await;
+    assert_eq!(code, 200, "{answer}");
+}
+
 impl Memory<'_> {
     fn path(&self, kind: Kind, name: &str) -> String {
         format!("{}/{}-{name}", kind.path(&self.side.namespace), self.label)
@@ -365,6 +375,9 @@ impl Memory<'_> {
 
     async fn watch(&mut self, kind: Kind, from: From, query: &str, metadata_only: bool) -> Value {
         let base = format!("{}?labelSelector={}", kind.path(&self.side.namespace), self.selector(query));
+        if matches!(from, From::Unset | From::Zero) {
+            caught_up(self.side, &base).await;
+        }
         let from = match from {
             From::Unset => String::new(),
             From::Zero => "&resourceVersion=0".to_owned(),

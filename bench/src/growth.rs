@@ -63,8 +63,11 @@ struct Step {
 /// # Errors
 /// When the benchmark itself fails.
 pub async fn run(bench: &Bench, sizes: &Sizes) -> Result<Report> {
-    let in_order = |counts: &[usize]| counts.is_sorted() && !counts.contains(&0);
-    ensure!(in_order(&sizes.sessions) && in_order(&sizes.workspaces), "counts are 1 or more, the least first");
+    let in_order = |counts: &[usize]| counts.is_sorted_by(|a, b| a < b) && !counts.contains(&0);
+    ensure!(
+        in_order(&sizes.sessions) && in_order(&sizes.workspaces),
+        "counts are 1 or more, each above the one before it"
+    );
     let mut report = Report::default();
     let floor = bench.ground("growth", Side::Floor, &lasting()).await?;
     let by_sessions = sessions(bench, &floor, sizes, &mut report).await?;
@@ -94,7 +97,7 @@ async fn sessions(bench: &Bench, floor: &Ground, sizes: &Sizes, report: &mut Rep
         launched(ground, &more).await?;
         names.extend(more);
         live(ground, &names).await?;
-        steps.push(measure(bench, ground, floor, *size, report).await?);
+        steps.push(measure(bench, ground, floor, ("sessions", *size), report).await?);
     }
     end(&ground, &names).await?;
     report.leave(ground).await?;
@@ -110,7 +113,7 @@ async fn workspaces(bench: &Bench, floor: &Ground, sizes: &Sizes, report: &mut R
         let names: Vec<String> = (0..sizes.spread).map(|index| of(index % size, index)).collect();
         launched(&ground, &names).await?;
         live(&ground, &names).await?;
-        steps.push(measure(bench, &ground, floor, *size, report).await?);
+        steps.push(measure(bench, &ground, floor, ("workspaces", *size), report).await?);
         end(&ground, &names).await?;
         report.leave(ground).await?;
     }
@@ -155,14 +158,21 @@ async fn end(ground: &Ground, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-async fn measure(bench: &Bench, ground: &Ground, floor: &Ground, size: usize, report: &mut Report) -> Result<Step> {
+/// Measures with so many of what grows.
+async fn measure(
+    bench: &Bench,
+    ground: &Ground,
+    floor: &Ground,
+    (what, size): (&str, usize),
+    report: &mut Report,
+) -> Result<Step> {
     let (settle, lasts) = if bench.smoke { (3, 5) } else { (10, 30) };
     let silence = Silence::of(bench, Duration::from_secs(settle), Duration::from_secs(lasts)).await?;
-    report.broken.extend(silence.told().into_iter().map(|words| format!("{size}: {words}")));
+    report.broken.extend(silence.told().into_iter().map(|words| format!("{size} {what}: {words}")));
     let (mut launches, mut beside) = (Vec::new(), Vec::new());
     for probe in 0..PROBES {
-        // Names are this step's: what was seen of one is not forgotten.
-        let name = format!("probe-{}-{size}-{probe}", ground.namespace().len());
+        // Names are this step's, on the floor of both series: what was seen of one is not forgotten.
+        let name = format!("probe-{size}-{what}-{probe}");
         beside.push(launch(floor, &name).await?);
         launches.push(launch(ground, &name).await?);
     }
@@ -171,7 +181,10 @@ async fn measure(bench: &Bench, ground: &Ground, floor: &Ground, size: usize, re
     end(ground, &restart.probes).await?;
     tokio::time::sleep(Duration::from_secs(settle)).await;
     let fresh = Process::of(&holder(&bench.access.admin).await?)?.resident()?;
-    eprintln!("{size}: {grown:.1} MiB, {fresh:.1} MiB after a restart, which acted after {:.2} s", restart.from_start);
+    eprintln!(
+        "{size} {what}: {grown:.1} MiB, {fresh:.1} MiB after a restart, which acted after {:.2} s",
+        restart.from_start
+    );
     Ok(Step {
         size: number(size),
         grown,

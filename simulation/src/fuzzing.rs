@@ -9,6 +9,7 @@ use berth::api::duration::MAX_HOURS;
 use berth::api::time::Instant;
 use berth::api::{Session, SessionPolicy, Workspace};
 use berth::cluster::apply;
+use berth::plan::admission::Rivals;
 use berth::plan::child::Child;
 use berth::plan::network::{self, Fence, Neighbourhood};
 use berth::plan::policy::{PolicySource, Rules};
@@ -247,7 +248,7 @@ fn lived(
         workspace: workspace.map(Arc::new),
         workspace_unread: None,
         policy,
-        rivals: Vec::new(),
+        rivals: Rivals::default(),
         pods: Vec::new(),
         warm: None,
         instance_gone: false,

@@ -15,7 +15,7 @@ use berth_simulation::apiserver::service::Front;
 use berth_simulation::collector::Collector;
 use berth_simulation::kubelet::Kubelet;
 use berth_simulation::scheduler::Scheduler;
-use berth_simulation::{ApiServer, Before, Call, Dice, Fate, SimClock, Verb};
+use berth_simulation::{After, ApiServer, Before, Call, Dice, Fate, Outcome, SimClock, Verb};
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
@@ -129,4 +129,46 @@ async fn a_pod_whose_labels_are_taken_while_it_starts_is_found_again() {
     let api: Api<Pod> = Api::namespaced(people, "demo");
     let labels = api.get(pod["metadata"]["name"].as_str().unwrap()).await.unwrap().metadata.labels.unwrap();
     assert_eq!(labels.get(SESSION_UID_LABEL), Some(&uid));
+}
+
+/// An API server that is slow about leases: of three writes the first is done at once and answered too late, and the others wait.
+#[derive(Default)]
+struct SlowAboutLeases(AtomicU32);
+
+impl SlowAboutLeases {
+    fn is_renewal(call: &Call) -> bool {
+        call.who == "operator" && call.verb == Verb::Update && call.kind.resource() == "leases.coordination.k8s.io"
+    }
+}
+
+impl Fate for SlowAboutLeases {
+    fn before(&self, call: &Call) -> BoxFuture<'static, Before> {
+        let waits = Self::is_renewal(call) && !self.0.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
+        Box::pin(async move {
+            sleep(Duration::from_millis(if waits { 1400 } else { 0 })).await;
+            Before::Pass
+        })
+    }
+
+    fn after(&self, call: &Call, outcome: &Outcome) -> BoxFuture<'static, After> {
+        let is_late = Self::is_renewal(call) && outcome.code == 200 && self.0.load(Ordering::SeqCst) % 3 == 1;
+        Box::pin(async move {
+            sleep(Duration::from_secs(if is_late { 3 } else { 0 })).await;
+            After::Deliver
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_goes_on_where_a_renewal_was_given_up_and_landed_and_the_next_is_slow() {
+    let server = cluster(Arc::new(SlowAboutLeases::default()));
+    sleep(Duration::from_secs(120)).await;
+    let version = || {
+        let lease = server.object("leases.coordination.k8s.io", "berth-system", "berth-operator")?;
+        lease["metadata"]["resourceVersion"].as_str().map(str::to_owned)
+    };
+    let before = version();
+    assert!(before.is_some());
+    sleep(Duration::from_secs(30)).await;
+    assert_ne!(version(), before, "nobody renews any more");
 }

@@ -2,7 +2,10 @@
 //! answers to our own writes, so that the next decision sees what the last one did. It owns the rule by which
 //! the two are merged, and one index; it asks nobody.
 
-use std::collections::{HashMap, HashSet};
+mod index;
+mod keys;
+
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +19,9 @@ use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 
+use self::index::{Index, Keys, reference};
+use self::keys::stage_key;
+pub use self::keys::{Stage, key, place_key, pool_key, user_key};
 use super::slim::Slim;
 use crate::api::{SESSION_UID_LABEL, Session, SessionPolicy, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::orphan::Owner;
@@ -26,7 +32,7 @@ use crate::planted::{self, Bug};
 /// The caches of all kinds.
 #[derive(Clone)]
 pub struct Stores {
-    /// All Sessions, by Workspace and by user.
+    /// All Sessions, by Workspace and how far they are there, and by user.
     pub sessions: Cache<Session>,
     /// All Workspaces, by the name of what each has beside its instances.
     pub workspaces: Cache<Workspace>,
@@ -45,7 +51,7 @@ impl Default for Stores {
         Self {
             sessions: Cache::new(|session: &Session| {
                 let namespace = session.namespace().unwrap_or_default();
-                let of_workspace = key(&namespace, session.spec.workspace_ref.name.as_str());
+                let of_workspace = stage_key(&namespace, session.spec.workspace_ref.name.as_str(), Stage::of(session));
                 [Some(of_workspace), Some(user_key(&namespace, session.spec.user.id.as_str()))]
             }),
             workspaces: Cache::new(|workspace: &Workspace| {
@@ -72,6 +78,23 @@ impl Default for Stores {
 }
 
 impl Stores {
+    /// The sessions of a Workspace that are so far, as their own statuses say.
+    pub fn sessions_at(&self, namespace: &str, workspace: &str, stage: Stage) -> Vec<Arc<Session>> {
+        self.sessions.under(&stage_key(namespace, workspace, stage))
+    }
+
+    /// How many sessions of a Workspace hold a slot, and those that wait for one, at one moment and as their own statuses say. Those
+    /// that hold one are counted without a walk along them.
+    pub fn slots(&self, namespace: &str, workspace: &str) -> (usize, Vec<Arc<Session>>) {
+        let at = |stage| stage_key(namespace, workspace, stage);
+        self.sessions.count_and_under(&at(Stage::Holds), &at(Stage::Waits))
+    }
+
+    /// All sessions of a Workspace, ended ones too.
+    pub fn sessions_of(&self, namespace: &str, workspace: &str) -> Vec<Arc<Session>> {
+        Stage::ALL.into_iter().flat_map(|stage| self.sessions_at(namespace, workspace, stage)).collect()
+    }
+
     /// Whether the object stands that a pod was made for, as far as was seen.
     pub fn knows(&self, namespace: &str, owner: Owner<'_>) -> bool {
         let (known, uid) = match owner {
@@ -81,30 +104,6 @@ impl Stores {
         known.as_deref() == Some(uid)
     }
 }
-
-/// The key of what belongs to the object of this name: under the name of its Workspace a session is found, under that of what
-/// it has a Workspace.
-pub fn key(namespace: &str, name: &str) -> String {
-    format!("{namespace}/{name}")
-}
-
-/// The key of the pods of the pool of the Workspace of this uid that serve no session. No uid has such a letter.
-pub fn pool_key(workspace_uid: &str) -> String {
-    format!("{workspace_uid}\0")
-}
-
-/// The key of all pods that were made for a place of that pool.
-pub fn place_key(workspace_uid: &str, slot: u32) -> String {
-    format!("{workspace_uid}\0{slot}")
-}
-
-/// The key of the sessions of a user in a namespace. No name of an object has such a letter.
-pub fn user_key(namespace: &str, user: &str) -> String {
-    format!("{namespace}\0{user}")
-}
-
-/// Under which keys an object is found.
-type Keys = [Option<String>; 2];
 
 /// The objects of one kind.
 #[derive(Clone)]
@@ -123,10 +122,10 @@ where
     writer: Writer<K>,
     /// What each watch has brought: one for the whole cluster, or one for each namespace.
     watches: HashMap<Scope, Progress<K>>,
-    index: HashMap<String, HashSet<ObjectRef<K>>>,
+    reader: Store<K>,
+    index: Index<K>,
     /// Objects that stand and cannot be read. What was known of one before is kept: it still holds what it held.
     unreadable: HashMap<ObjectRef<K>, WhyUnreadable>,
-    keys: fn(&K) -> Keys,
 }
 
 /// What a watch covers: a namespace, or the whole cluster.
@@ -180,13 +179,13 @@ where
         let writer = Writer::<K>::default();
         let reader = writer.as_reader();
         Self {
-            reader,
+            reader: reader.clone(),
             inner: Arc::new(Mutex::new(Inner {
                 writer,
+                reader,
                 watches: HashMap::new(),
-                index: HashMap::new(),
+                index: Index::new(keys),
                 unreadable: HashMap::new(),
-                keys,
             })),
         }
     }
@@ -251,14 +250,18 @@ where
 
     /// Whether there is an object under `key` of this cache's index.
     pub fn has_under(&self, key: &str) -> bool {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.index.contains_key(key)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).index.count_under(key) > 0
     }
 
     /// The objects under `key` of this cache's index.
     pub fn under(&self, key: &str) -> Vec<Arc<K>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).index.under(key)
+    }
+
+    /// How many objects there are under one key of this cache's index, and at the same moment those under another.
+    fn count_and_under(&self, counted: &str, key: &str) -> (usize, Vec<Arc<K>>) {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.index.get(key).into_iter().flatten().filter_map(|object| self.reader.get(object)).collect()
+        (inner.index.count_under(counted), inner.index.under(key))
     }
 
     /// Takes in what the watch of this scope brought. An event that is older than what is known changes nothing.
@@ -279,7 +282,7 @@ where
                 inner.unreadable.remove(&ObjectRef::from_obj(object));
                 inner.advance(scope, version(object));
                 if self.known(object).is_some_and(|known| version(known.as_ref()) <= version(object)) {
-                    inner.drop_index(self.known(object));
+                    inner.index.drop(self.known(object).as_ref());
                     inner.writer.apply_watcher_event(event);
                 }
             }
@@ -317,7 +320,7 @@ where
                 inner.unreadable.extend(unreadable);
                 inner.index.clear();
                 for object in self.reader.state() {
-                    inner.add_index(&object);
+                    inner.index.add(&object);
                 }
                 // What was going and is not in the list has gone: no event would come to say so.
                 let stands = |object: &K| object.meta().deletion_timestamp.is_none() || self.known(object).is_some();
@@ -382,37 +385,17 @@ where
     }
 
     fn put(&mut self, known: Option<Arc<K>>, object: &K) {
-        self.drop_index(known);
+        self.index.drop(known.as_ref());
         self.writer.apply_watcher_event(&Event::Apply(object.clone()));
-        self.add_index(object);
+        if let Some(kept) = self.reader.get(&ObjectRef::from_obj(object)) {
+            self.index.add(&kept);
+        }
     }
 
     fn remove(&mut self, known: Arc<K>) {
         self.writer.apply_watcher_event(&Event::Delete(known.as_ref().clone()));
-        self.drop_index(Some(known));
+        self.index.drop(Some(&known));
     }
-
-    fn add_index(&mut self, object: &K) {
-        for key in (self.keys)(object).into_iter().flatten() {
-            self.index.entry(key).or_default().insert(ObjectRef::from_obj(object));
-        }
-    }
-
-    fn drop_index(&mut self, known: Option<Arc<K>>) {
-        let Some(known) = known else { return };
-        for key in (self.keys)(&known).into_iter().flatten() {
-            if let Some(objects) = self.index.get_mut(&key) {
-                objects.remove(&ObjectRef::from_obj(known.as_ref()));
-                if objects.is_empty() {
-                    self.index.remove(&key);
-                }
-            }
-        }
-    }
-}
-
-fn reference<K: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> ObjectRef<K> {
-    ObjectRef::new(meta.name.as_deref().unwrap_or_default()).within(meta.namespace.as_deref().unwrap_or_default())
 }
 
 /// The resource version as a number. Versions of one kind are comparable: etcd's revisions, and a promise since

@@ -304,15 +304,17 @@ impl Memory {
     /// How long a write of the Workspace's status must still wait; nothing means that it may be made now, and
     /// then counts as made.
     pub fn pace(&self, uid: &str) -> Option<Duration> {
-        let mut workspaces = lock(&self.workspaces);
-        let known = workspaces.entry(uid.to_owned()).or_default();
-        let now = Instant::now();
-        let wait = known.written.map(|last| PACE.saturating_sub(now.duration_since(last)));
-        let wait = wait.filter(|wait| !wait.is_zero());
+        let wait = self.must_wait(uid);
         if wait.is_none() {
-            known.written = Some(now);
+            lock(&self.workspaces).entry(uid.to_owned()).or_default().written = Some(Instant::now());
         }
         wait
+    }
+
+    /// How long a write of the Workspace's status must still wait, if it must.
+    pub fn must_wait(&self, uid: &str) -> Option<Duration> {
+        let written = lock(&self.workspaces).get(uid)?.written?;
+        Some(PACE.saturating_sub(written.elapsed())).filter(|wait| !wait.is_zero())
     }
 
     /// A look at the Workspace failed once more: when to look again.

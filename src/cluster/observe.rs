@@ -3,6 +3,7 @@
 
 pub mod pool;
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -16,13 +17,13 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
-use super::cache::{Stores, key, user_key};
+use super::cache::{Stage, Stores, user_key};
 use super::error::{CallError, bounded, optional};
 use crate::api::condition::{self, Type};
 use crate::api::session::Phase;
-use crate::api::time::{Instant, from_wire};
+use crate::api::time::from_wire;
 use crate::api::{SESSION_FINALIZER, Session, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
-use crate::plan::admission::{self, Rival};
+use crate::plan::admission::{self, Rival, Rivals};
 use crate::plan::child::Child;
 use crate::plan::contract::Credential;
 use crate::plan::instance::{self, Health};
@@ -155,7 +156,7 @@ async fn volume_evidence(cluster: &Cluster, session: &Session, mut evidence: Evi
     let user = session.spec.user.id.as_str();
     let uses = |pod: &Pod| pod.annotations().get(USER_ANNOTATION).is_some_and(|of| of == user) && !belongs(pod, &own);
     // One that is known to hold them is evidence enough to wait: its end will be seen.
-    let sessions = cluster.stores.sessions.under(&key(&namespace, &workspace.name_any()));
+    let sessions = cluster.stores.sessions_of(&namespace, &workspace.name_any());
     let mut pods = sessions.iter().flat_map(|other| cluster.stores.pods.under(&other.uid().unwrap_or_default()));
     evidence.volume_holder = match pods.find(|pod| uses(pod)) {
         Some(holder) => Some(holder.name_any()),
@@ -193,7 +194,10 @@ pub fn session(cluster: &Cluster, session: Arc<Session>, evidence: &Evidence) ->
     World {
         policy: policy(&cluster.stores, workspace.as_deref()),
         // Who else wants a slot matters only to those who have none.
-        rivals: if is_admitted(cluster, &session) { Vec::new() } else { rivals(cluster, &session) },
+        rivals: match is_admitted(cluster, &session) {
+            true => Rivals::default(),
+            false => rivals(cluster, &session, workspace.as_deref()),
+        },
         own: own(cluster, &session, workspace.as_deref()),
         pods,
         instance_gone: evidence.instance_gone,
@@ -270,7 +274,7 @@ pub async fn needed(cluster: &Cluster, policy: &NetworkPolicy) -> Result<Option<
         // The status that says so may be under way.
         is_live(session) && (of_it || cluster.memory.is_promised(&session.uid().unwrap_or_default()))
     };
-    if cluster.stores.sessions.under(&key(&namespace, workspace)).iter().any(is_of_it) {
+    if cluster.stores.sessions_of(&namespace, workspace).iter().any(is_of_it) {
         return Ok(Some(Need::Session));
     }
     if stands::<Workspace>(cluster, &namespace, workspace, uid).await? {
@@ -325,28 +329,36 @@ pub fn policy(stores: &Stores, workspace: Option<&Workspace>) -> PolicySource {
 }
 
 /// The other live sessions of the session's Workspace, those included that cannot be read and have a pod.
-fn rivals(cluster: &Cluster, session: &Session) -> Vec<Rival> {
+fn rivals(cluster: &Cluster, session: &Session, workspace: Option<&Workspace>) -> Rivals {
     let namespace = session.namespace().unwrap_or_default();
-    let workspace = session.spec.workspace_ref.name.as_str();
-    let unknown = unknown_holders(cluster, &namespace, workspace).into_iter().map(|uid| Rival {
-        created: Instant::default(),
-        uid,
-        user: String::new(),
-        admitted: true,
-        aside: false,
-    });
-    let all = cluster.stores.sessions.under(&key(&namespace, workspace));
-    all.iter()
-        .filter(|other| other.uid() != session.uid() && is_live(other))
-        .map(|other| Rival {
-            created: other.metadata.creation_timestamp.as_ref().map(from_wire).unwrap_or_default(),
-            uid: other.uid().unwrap_or_default(),
-            user: other.spec.user.id.to_string(),
-            admitted: is_admitted(cluster, other),
-            aside: other.status.as_ref().is_some_and(|status| admission::is_aside(&status.conditions)),
-        })
-        .chain(unknown)
-        .collect()
+    let name = session.spec.workspace_ref.name.as_str();
+    let is_other = |other: &Arc<Session>| other.uid() != session.uid();
+    let (holding, waiting) = cluster.stores.slots(&namespace, name);
+    let (promised, waiting): (Vec<_>, Vec<_>) =
+        waiting.iter().filter(|other| is_other(other)).partition(|other| is_admitted(cluster, other));
+    // It is not among those who hold a slot, unless its cache is ahead of what was looked at.
+    let own = cluster.stores.sessions.get(&namespace, &session.name_any());
+    let own = own.filter(|own| !is_other(own) && Stage::of(own) == Stage::Holds).map_or(0, |_| 1);
+    let keeps_volumes = workspace.and_then(|workspace| workspace.spec.template.as_ref()).is_some_and(template::retains);
+    let holders = || {
+        let said = cluster.stores.sessions_at(&namespace, name, Stage::Holds);
+        let others: Vec<_> = said.iter().filter(|other| is_other(other)).chain(promised.iter().copied()).collect();
+        others.into_iter().map(|other| other.spec.user.id.to_string()).collect()
+    };
+    Rivals {
+        holding: holding.saturating_sub(own) + promised.len() + unknown_holders(cluster, &namespace, name).len(),
+        holders: if keeps_volumes { holders() } else { HashSet::new() },
+        waiting: waiting.into_iter().map(|other| rival(other)).collect(),
+    }
+}
+
+fn rival(session: &Session) -> Rival {
+    Rival {
+        created: session.metadata.creation_timestamp.as_ref().map(from_wire).unwrap_or_default(),
+        uid: session.uid().unwrap_or_default(),
+        user: session.spec.user.id.to_string(),
+        aside: session.status.as_ref().is_some_and(|status| admission::is_aside(&status.conditions)),
+    }
 }
 
 /// The other live sessions of the session's user under its Workspace's policy, where that limits them.
@@ -403,19 +415,20 @@ fn is_admitted(cluster: &Cluster, session: &Session) -> bool {
 /// The world of a Workspace.
 pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::World {
     let namespace = workspace.namespace().unwrap_or_default();
-    let sessions = cluster.stores.sessions.under(&key(&namespace, &workspace.name_any()));
-    let (live, ended): (Vec<_>, Vec<_>) = sessions.iter().partition(|session| is_live(session));
-    let admitted = live.iter().filter(|session| is_admitted(cluster, session)).count();
-    let unknown = unknown_holders(cluster, &namespace, &workspace.name_any()).len();
+    let name = workspace.name_any();
+    let (holding, waits) = cluster.stores.slots(&namespace, &name);
+    let promised = waits.iter().filter(|session| is_admitted(cluster, session)).count();
+    let ended = cluster.stores.sessions_at(&namespace, &name, Stage::Ended);
+    let unknown = unknown_holders(cluster, &namespace, &name).len();
     let end = |session: &Arc<Session>| {
         let status = session.status.as_ref().filter(|status| status.ready_at.is_some())?;
         let phase = status.phase.filter(|phase| phase::is_ended(*phase))?;
         Some(LastEnd { at: status.ended_at?, phase, reason: status.reason? })
     };
     workspace::World {
-        holding: admitted + unknown,
-        waiting: live.len() - admitted,
-        last_end: ended.into_iter().filter_map(end).max_by_key(|end| end.at),
+        holding: holding + promised + unknown,
+        waiting: waits.len() - promised,
+        last_end: ended.iter().filter_map(end).max_by_key(|end| end.at),
         policy: policy(&cluster.stores, Some(&workspace)),
         hardening: Arc::clone(&cluster.hardening),
         trial: cluster.memory.trial(&workspace.uid().unwrap_or_default(), workspace.metadata.generation),

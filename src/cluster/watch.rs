@@ -25,7 +25,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
-use super::cache::{Cache, Scope, Taken, key, pool_key, user_key};
+use super::cache::{Cache, Scope, Stage, Taken, key, pool_key, user_key};
 use super::health::WatchHealth;
 use super::slim::Slim;
 use super::unreadable::{self, Unreadable};
@@ -354,7 +354,7 @@ fn session_changed(cluster: &Cluster, change: Change<'_, Session>) {
         }
     }
     if made_way {
-        live_sessions_of(cluster, &namespace, workspace, waits);
+        live_sessions_of(cluster, &namespace, workspace, Concerned::Waiting);
         // It may have been counted there without its Session being known.
         cluster.queues.workspace_named(&namespace, workspace);
         let of = session.status.as_ref().and_then(|status| status.workspace.as_ref());
@@ -390,7 +390,7 @@ fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
             let namespace = workspace.namespace.as_deref().unwrap_or_default();
             // It may have gone without ever having been read.
             fence_released(cluster, namespace, name, workspace.uid.as_deref());
-            return live_sessions_of(cluster, namespace, name, is_any);
+            return live_sessions_of(cluster, namespace, name, Concerned::Live);
         }
         Change::All(scope) => return everything(cluster, scope),
     };
@@ -400,7 +400,8 @@ fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
     // what its status says of the template.
     let seen = workspace.status.as_ref().and_then(|status| status.observed_generation);
     let only_status = !gone && workspace.metadata.deletion_timestamp.is_none() && seen == workspace.metadata.generation;
-    live_sessions_of(cluster, &namespace, &name, if only_status { is_not_usable_yet } else { is_any });
+    let concerned = if only_status { Concerned::NotUsableYet } else { Concerned::Live };
+    live_sessions_of(cluster, &namespace, &name, concerned);
 }
 
 fn policy_changed(cluster: &Cluster, change: Change<'_, SessionPolicy>) {
@@ -440,7 +441,7 @@ fn pod_changed(cluster: &Cluster, change: Change<'_, Pod>) {
     }
     // A pod that is gone gives its user's retained volumes back.
     if let Some(workspace) = pod.annotations().get(WORKSPACE_ANNOTATION).filter(|_| gone) {
-        live_sessions_of(cluster, &namespace, workspace, waits);
+        live_sessions_of(cluster, &namespace, workspace, Concerned::Waiting);
         // It may have been counted there without its Session being known.
         cluster.queues.workspace_named(&namespace, workspace);
         let of = pod.labels().get(WORKSPACE_UID_LABEL);
@@ -496,7 +497,7 @@ fn network_policy_changed(cluster: &Cluster, change: Change<'_, NetworkPolicy>) 
     let workspaces = cluster.stores.workspaces.under(&key(namespace, name));
     for workspace in &workspaces {
         cluster.queues.workspace_changed(workspace);
-        live_sessions_of(cluster, namespace, &workspace.name_any(), is_not_usable_yet);
+        live_sessions_of(cluster, namespace, &workspace.name_any(), Concerned::NotUsableYet);
     }
     if gone {
         cluster.memory.forget_other(policy.uid.as_deref().unwrap_or_default());
@@ -516,27 +517,36 @@ pub fn waiting_everywhere(cluster: &Cluster) {
     }
 }
 
-/// The live sessions of a Workspace whose phase is one of those that are `concerned`.
-fn live_sessions_of(cluster: &Cluster, namespace: &str, workspace: &str, concerned: fn(Option<Phase>) -> bool) {
-    for session in cluster.stores.sessions.under(&key(namespace, workspace)) {
-        let status = session.status.as_ref();
-        let live = status.is_none_or(|status| status.ended_at.is_none());
-        if live && concerned(status.and_then(|status| status.phase)) {
-            cluster.queues.session(&session);
-        }
-    }
+/// Which live sessions of a Workspace a change concerns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Concerned {
+    /// Those that wait for a slot.
+    Waiting,
+    /// Those and whoever cannot be used yet.
+    NotUsableYet,
+    /// All of them.
+    Live,
 }
 
-fn is_any(_: Option<Phase>) -> bool {
-    true
+/// Has those live sessions of a Workspace looked at that are concerned.
+fn live_sessions_of(cluster: &Cluster, namespace: &str, workspace: &str, concerned: Concerned) {
+    let mut sessions = cluster.stores.sessions_at(namespace, workspace, Stage::Waits);
+    if concerned != Concerned::Waiting {
+        let is_usable = |session: &Session| {
+            let phase = session.status.as_ref().and_then(|status| status.phase);
+            !waits(phase) && phase != Some(Phase::Starting)
+        };
+        let mut holding = cluster.stores.sessions_at(namespace, workspace, Stage::Holds);
+        holding.retain(|session| concerned == Concerned::Live || !is_usable(session));
+        sessions.extend(holding);
+    }
+    for session in sessions {
+        cluster.queues.session(&session);
+    }
 }
 
 fn waits(phase: Option<Phase>) -> bool {
     phase.is_none_or(|phase| phase == Phase::Pending)
-}
-
-fn is_not_usable_yet(phase: Option<Phase>) -> bool {
-    waits(phase) || phase == Some(Phase::Starting)
 }
 
 /// A Session of which only the metadata is known: what it holds is known by its pods.
@@ -545,7 +555,7 @@ fn holder_changed(cluster: &Cluster, session: &ObjectMeta) {
     for pod in cluster.stores.pods.under(session.uid.as_deref().unwrap_or_default()) {
         if let Some(workspace) = pod.annotations().get(WORKSPACE_ANNOTATION) {
             cluster.queues.workspace_named(namespace, workspace);
-            live_sessions_of(cluster, namespace, workspace, waits);
+            live_sessions_of(cluster, namespace, workspace, Concerned::Waiting);
         }
     }
 }

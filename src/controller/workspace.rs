@@ -27,6 +27,12 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) 
         // One that cannot be read any more is left as it is until it can.
         let readable = known.filter(|_| cluster.stores.workspaces.why_unreadable(&namespace, &name).is_none());
         let Some(workspace) = readable else { return Ok(Action::await_change()) };
+        // Sessions come and go by the hundred: where only they changed, the look waits as the status does.
+        if is_observed(&workspace)
+            && let Some(wait) = cluster.memory.must_wait(&workspace.uid().unwrap_or_default())
+        {
+            return Ok(later(wait));
+        }
         let world = observe::workspace(cluster, Arc::clone(&workspace));
         let plan = decide(&world, cluster.clock.now());
         wake = plan.wake;
@@ -39,7 +45,7 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) 
             && plan.steps.iter().any(|step| matches!(step, Step::Publish(_)))
             && let Some(wait) = cluster.memory.pace(&workspace.uid().unwrap_or_default())
         {
-            return Ok(Action::requeue(wait + Duration::from_millis(1)));
+            return Ok(later(wait));
         }
         match apply::workspace::steps(cluster, &workspace, plan.steps).await {
             Ok(()) => {
@@ -55,4 +61,15 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) 
     }
     cluster.memory.workspace_succeeded(&workspace.uid().unwrap_or_default());
     Ok(sleep_until(wake, cluster.clock.now()))
+}
+
+/// Whether the status is about the spec as it is.
+fn is_observed(workspace: &Workspace) -> bool {
+    let observed = workspace.status.as_ref().and_then(|status| status.observed_generation);
+    observed == workspace.metadata.generation && workspace.metadata.deletion_timestamp.is_none()
+}
+
+/// Another look once the pace allows a write.
+fn later(wait: Duration) -> Action {
+    Action::requeue(wait + Duration::from_millis(1))
 }

@@ -1,6 +1,8 @@
 //! Who may launch: what keeps a Pending session waiting, and whose turn it is. Owns the order of the queue
 //! and the words for each wait; not what happens after a slot was given.
 
+use std::collections::HashSet;
+
 use crate::api::condition::{self, Condition, Status, Type};
 use crate::api::policy::OnExceeded;
 use crate::api::time::Instant;
@@ -9,7 +11,19 @@ use crate::plan::Severity;
 use crate::plan::limit::{AT_LIMIT, DISPLACING, Limit};
 use crate::plan::template;
 
-/// Another live session of the same Workspace.
+/// The other live sessions of the same Workspace. Of those that hold a slot the number is enough, but where volumes are a user's alone:
+/// there may be thousands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rivals {
+    /// How many hold a slot.
+    pub holding: usize,
+    /// `spec.user.id` of those, where the Workspace keeps volumes for each user.
+    pub holders: HashSet<String>,
+    /// Those that wait.
+    pub waiting: Vec<Rival>,
+}
+
+/// Another session of the same Workspace that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rival {
     /// When it was created: its place in the queue, together with its uid.
@@ -18,8 +32,6 @@ pub struct Rival {
     pub uid: String,
     /// `spec.user.id`.
     pub user: String,
-    /// Whether it holds a slot.
-    pub admitted: bool,
     /// Whether it waits for something of its own user's, volumes or a limit: it takes no slot until then, and holds nobody up.
     pub aside: bool,
 }
@@ -161,26 +173,15 @@ pub struct Candidate<'a> {
 ///
 /// # Errors
 /// What it waits for.
-pub fn turn(
-    candidate: Candidate<'_>,
-    rivals: &[Rival],
-    slots: i32,
-    template: Option<&Template>,
-) -> Result<(), Blocker> {
+pub fn turn(candidate: Candidate<'_>, rivals: &Rivals, slots: i32, template: Option<&Template>) -> Result<(), Blocker> {
     let exclusive_user = template.is_some_and(template::retains);
-    let holds = |user: &str| rivals.iter().any(|rival| rival.admitted && rival.user == user);
-    if exclusive_user && holds(candidate.user) {
+    let holds = |user: &str| exclusive_user && rivals.holders.contains(user);
+    if holds(candidate.user) {
         return Err(Blocker::VolumesInUse("another session of yours".to_owned()));
     }
     let before = |rival: &&Rival| (rival.created, rival.uid.as_str()) < (candidate.created, candidate.uid);
-    let taken = rivals.iter().filter(|rival| rival.admitted).count();
-    let promised = rivals
-        .iter()
-        .filter(|rival| !rival.admitted)
-        .filter(before)
-        .filter(|rival| !(rival.aside || exclusive_user && holds(&rival.user)))
-        .count();
-    let slots_taken = i32::try_from(taken + promised).unwrap_or(i32::MAX);
+    let promised = rivals.waiting.iter().filter(before).filter(|rival| !(rival.aside || holds(&rival.user))).count();
+    let slots_taken = i32::try_from(rivals.holding + promised).unwrap_or(i32::MAX);
     if slots_taken < slots { Ok(()) } else { Err(Blocker::NoSlot(slots)) }
 }
 
@@ -190,8 +191,12 @@ mod tests {
     use chrono::DateTime;
     use proptest::prelude::*;
 
-    fn rival(second: i64, uid: &str, admitted: bool) -> Rival {
-        Rival { created: at(second), uid: uid.to_owned(), user: uid.to_owned(), admitted, aside: false }
+    fn rival(second: i64, uid: &str) -> Rival {
+        Rival { created: at(second), uid: uid.to_owned(), user: uid.to_owned(), aside: false }
+    }
+
+    fn waiting(rivals: impl Into<Vec<Rival>>) -> Rivals {
+        Rivals { waiting: rivals.into(), ..Rivals::default() }
     }
 
     fn at(second: i64) -> Instant {
@@ -204,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_queue_goes_by_creation_and_then_by_uid() {
-        let others = [rival(5, "b", false)];
+        let others = waiting([rival(5, "b")]);
         assert_eq!(turn(candidate(5, "a"), &others, 1, None), Ok(()));
         assert_eq!(turn(candidate(5, "c"), &others, 1, None), Err(Blocker::NoSlot(1)));
         assert_eq!(turn(candidate(4, "c"), &others, 1, None), Ok(()));
@@ -212,14 +217,16 @@ mod tests {
 
     #[test]
     fn a_late_arrival_with_an_early_time_does_not_displace_a_holder() {
-        assert_eq!(turn(candidate(1, "a"), &[rival(5, "b", true)], 1, None), Err(Blocker::NoSlot(1)));
+        let held = Rivals { holding: 1, ..Rivals::default() };
+        assert_eq!(turn(candidate(1, "a"), &held, 1, None), Err(Blocker::NoSlot(1)));
+        assert_eq!(turn(candidate(1, "a"), &held, 2, None), Ok(()));
     }
 
     #[test]
     fn who_waits_for_volumes_of_their_own_is_passed_until_they_are_free() {
-        let aside = [Rival { aside: true, ..rival(1, "a", false) }];
+        let aside = waiting([Rival { aside: true, ..rival(1, "a") }]);
         assert_eq!(turn(candidate(5, "b"), &aside, 1, None), Ok(()));
-        assert_eq!(turn(candidate(5, "b"), &[rival(1, "a", false)], 1, None), Err(Blocker::NoSlot(1)));
+        assert_eq!(turn(candidate(5, "b"), &waiting([rival(1, "a")]), 1, None), Err(Blocker::NoSlot(1)));
         let says = |reason| {
             condition::merge(&[], vec![condition::Claim::new(Type::Admitted, Status::False, reason, "")], None, at(1))
         };
@@ -230,18 +237,24 @@ mod tests {
     proptest! {
         #[test]
         fn granting_turns_one_by_one_never_gives_more_slots_than_there_are(times in proptest::collection::vec(0i64..5, 1..12), slots in 1i32..4) {
-            let mut all: Vec<Rival> = times.iter().enumerate().map(|(index, time)| rival(*time, &format!("u{index}"), false)).collect();
+            let all: Vec<Rival> = times.iter().enumerate().map(|(index, time)| rival(*time, &format!("u{index}"))).collect();
+            let mut holds = vec![false; all.len()];
             // Whatever the order in which the sessions are looked at.
             for round in 0..2 {
                 for index in 0..all.len() {
-                    let me = all[index].clone();
-                    let others: Vec<Rival> = all.iter().filter(|other| other.uid != me.uid).cloned().collect();
+                    let me = &all[index];
+                    let waits = |(other, holds): &(&Rival, &bool)| other.uid != me.uid && !**holds;
+                    let others = Rivals {
+                        holding: holds.iter().filter(|holds| **holds).count(),
+                        waiting: all.iter().zip(&holds).filter(waits).map(|(other, _)| other.clone()).collect(),
+                        ..Rivals::default()
+                    };
                     let asks = Candidate { created: me.created, uid: &me.uid, user: &me.user };
-                    if !me.admitted && turn(asks, &others, slots, None).is_ok() {
-                        all[index].admitted = true;
+                    if !holds[index] && turn(asks, &others, slots, None).is_ok() {
+                        holds[index] = true;
                     }
                 }
-                let holders = i32::try_from(all.iter().filter(|one| one.admitted).count()).unwrap_or(i32::MAX);
+                let holders = i32::try_from(holds.iter().filter(|holds| **holds).count()).unwrap_or(i32::MAX);
                 prop_assert!(holders <= slots);
                 prop_assert!(round == 0 || holders == slots.min(i32::try_from(all.len()).unwrap_or(i32::MAX)));
             }

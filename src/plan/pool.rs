@@ -273,11 +273,12 @@ impl<'a> Count<'a> {
         BATCH.max(ready + world.holding).saturating_sub(self.staying.len() - ready)
     }
 
-    /// How many of an older template leave now: as many as can be made, or, where the cluster is full, to make room.
-    fn replaced(&self, world: &World, now: Instant) -> usize {
+    /// How many of an older template leave now: as many as can be made, which is `room`, or, where the cluster is full, to make
+    /// room.
+    fn replaced(&self, room: usize, world: &World, now: Instant) -> usize {
         match self.unschedulable() {
             Some(_) if !is_held_up(world, now) => BATCH,
-            _ => self.room(world, now).min(BATCH),
+            _ => room.min(BATCH),
         }
     }
 }
@@ -350,7 +351,7 @@ fn plan(world: &World, count: &Count<'_>, now: Instant) -> Plan<Step> {
     }
     let room = count.room(world, now);
     let free = |pod: &Arc<Pod>| !world.promised.contains(&pod.uid().unwrap_or_default());
-    let outdated = count.outdated.iter().take(count.replaced(world, now)).map(|pod| (*pod, None));
+    let outdated = count.outdated.iter().take(count.replaced(room, world, now)).map(|pod| (*pod, None));
     let leaving: Vec<_> =
         count.leaving.iter().take(BATCH).cloned().chain(outdated).filter(|(pod, _)| free(pod)).collect();
     let mut steps: Vec<Step> = leaving.iter().map(|(pod, bad)| remove(pod, bad.clone())).collect();

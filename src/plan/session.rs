@@ -23,7 +23,7 @@ use crate::api::time::{Instant, from_wire};
 use crate::api::workspace::Drain;
 use crate::api::{Session, SessionStatus, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::activity::{self, Counting, Observer, Seen};
-use crate::plan::admission::{self, Blocker, Candidate, Rival};
+use crate::plan::admission::{self, Blocker, Candidate, Rivals};
 use crate::plan::contract::{Credential, SECRET_DOUBT};
 use crate::plan::endpoint::Target;
 use crate::plan::hardening::Hardening;
@@ -49,7 +49,7 @@ pub struct World {
     /// The policy of that Workspace.
     pub policy: PolicySource,
     /// The other live sessions of that Workspace.
-    pub rivals: Vec<Rival>,
+    pub rivals: Rivals,
     /// The other live sessions of the same user under the same policy, where it limits them.
     pub own: Vec<Own>,
     /// The pods that this session owns, by uid.

@@ -3,6 +3,7 @@
 use berth::api::condition::{self, Status, Type};
 use berth::api::session::Phase;
 use berth::api::{Reason, SESSION_UID_LABEL, Session, WARM_SLOT_LABEL, Workspace};
+use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -115,6 +116,34 @@ async fn kubectl_scale_sets_the_size_and_an_autoscaler_finds_the_pods() {
     scene.session("mine", "box", json!({})).await;
     let session = scene.phase("mine", Phase::Active).await;
     assert!(before.contains(&scene.pods_of(&session).await.remove(0).name_any()));
+}
+
+#[tokio::test]
+async fn a_horizontal_pod_autoscaler_keeps_a_pool_between_its_bounds() {
+    let scene = Scene::new("autoscaler").await;
+    scene.workspace("box", json!({ "maxSessions": 5, "warm": { "replicas": 1 } })).await;
+    filled(&scene, 1).await;
+    // Nobody serves metrics here: then it is its bounds alone that it keeps to.
+    scene
+        .create::<HorizontalPodAutoscaler>(json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": { "name": "box" },
+            "spec": {
+                "scaleTargetRef": { "apiVersion": "berth.dev/v1alpha1", "kind": "Workspace", "name": "box" },
+                "minReplicas": 2, "maxReplicas": 3,
+                "metrics": [{
+                    "type": "External",
+                    "external": { "metric": { "name": "booked" }, "target": { "type": "Value", "value": "1" } },
+                }],
+            },
+        }))
+        .await;
+    filled(&scene, 2).await;
+    scene.kubectl(&["scale", "workspace/box", "--replicas=5"]);
+    filled(&scene, 3).await;
+    let autoscaler = scene.get::<HorizontalPodAutoscaler>("box").await;
+    let conditions = autoscaler.status.and_then(|status| status.conditions).unwrap_or_default();
+    let is_able = |it: &HorizontalPodAutoscalerCondition| it.type_ == "AbleToScale" && it.status == "True";
+    assert!(conditions.iter().any(is_able), "{conditions:?}");
 }
 
 #[tokio::test]

@@ -107,8 +107,12 @@ impl People {
         }
     }
 
-    /// Wants another number of pods to wait.
+    /// Wants another number of pods to wait: at times as some are launched, and at times none.
     async fn scale(&mut self) {
+        if self.dice.chance(50) {
+            self.launch("warm").await;
+            self.launch("warm").await;
+        }
         let replicas = self.dice.below(5);
         let patch = json!({ "spec": { "warm": { "replicas": replicas } } });
         self.send("PATCH", &format!("{BERTH}/workspaces/warm"), &patch).await;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::{fence, is_admitted, is_live, policy, secret};
+use super::{fence, is_admitted, policy, secret};
 use crate::api::time::{Instant, from_wire};
 use crate::api::{Session, Workspace};
 use crate::cluster::Cluster;
-use crate::cluster::cache::{key, place_key, pool_key};
+use crate::cluster::cache::{place_key, pool_key};
 use crate::cluster::memory::pool::{BROKEN, POOL};
 use crate::plan::admission::Blocker;
 use crate::plan::policy::{PolicySource, Rules};
@@ -54,13 +54,14 @@ pub fn world(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<World> {
     if workspace.spec.warm.is_none() && pods.is_empty() {
         return None;
     }
-    let sessions = cluster.stores.sessions.under(&key(&namespace, &workspace.name_any()));
+    let name = workspace.name_any();
     let wanted = workspace.spec.warm.as_ref().map(|warm| {
         let launched = |session: &&Arc<Session>| {
             let ready = session.status.as_ref().is_some_and(|status| status.ready_at.is_some());
             ready || is_admitted(cluster, session)
         };
-        let launches = sessions.iter().filter(|_| warm.demand.is_some()).filter(launched);
+        let sessions = warm.demand.as_ref().map(|_| cluster.stores.sessions_of(&namespace, &name)).unwrap_or_default();
+        let launches = sessions.iter().filter(launched);
         // One that waited long came into use when it did.
         let begun = |session: &Arc<Session>| {
             let ready = session.status.as_ref().and_then(|status| status.ready_at);
@@ -81,12 +82,15 @@ pub fn world(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<World> {
         PolicySource::Found(name, spec) => Rules::of(&name, &spec).ok(),
         _ => None,
     };
+    let (holding, waits) = cluster.stores.slots(&namespace, &name);
+    let promised_slots = waits.iter().filter(|session| is_admitted(cluster, session)).count();
+    let is_promised = |uid: &String| cluster.memory.is_chosen(uid) && !planted::is(Bug::BlindRemoval);
     Some(World {
         hash: template_hash(cluster, &workspace).unwrap_or_default(),
-        promised: pods.iter().filter_map(|pod| pod.uid()).filter(|uid| cluster.memory.is_chosen(uid)).collect(),
+        promised: pods.iter().filter_map(|pod| pod.uid()).filter(is_promised).collect(),
         serving: serving(cluster, &uid, &pods, wanted.count),
         names: cluster.memory.taken_names(&uid),
-        holding: sessions.iter().filter(|session| is_live(session) && is_admitted(cluster, session)).count(),
+        holding: holding + promised_slots,
         pods,
         wanted,
         drained: cluster.drains.all(),

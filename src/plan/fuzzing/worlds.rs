@@ -13,7 +13,7 @@ use crate::api::policy::{ActivityRules, ActivitySource};
 use crate::api::time::Instant;
 use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SESSION_FINALIZER, SESSION_UID_LABEL, Session, Workspace};
 use crate::plan::activity::Observer;
-use crate::plan::admission::Rival;
+use crate::plan::admission::{Rival, Rivals};
 use crate::plan::child::Child;
 use crate::plan::contract::Credential;
 use crate::plan::hardening::Hardening;
@@ -352,16 +352,19 @@ pub fn policy(bytes: &mut Unstructured<'_>) -> Result<PolicySource> {
 ///
 /// # Errors
 /// Never.
-pub fn rivals(bytes: &mut Unstructured<'_>, now: Instant) -> Result<Vec<Rival>> {
-    let mut rivals = Vec::new();
+pub fn rivals(bytes: &mut Unstructured<'_>, now: Instant) -> Result<Rivals> {
+    let mut rivals = Rivals::default();
     for number in 0..bytes.int_in_range(0u8..=7)?.saturating_sub(4) {
-        rivals.push(Rival {
-            created: instant(bytes, now)?,
-            uid: format!("r{number}"),
-            user: word(bytes, &["ana", "bob"])?.to_owned(),
-            admitted: bytes.arbitrary()?,
-            aside: bytes.arbitrary()?,
-        });
+        let created = instant(bytes, now)?;
+        let user = word(bytes, &["ana", "bob"])?.to_owned();
+        let holds: bool = bytes.arbitrary()?;
+        let rival = Rival { created, uid: format!("r{number}"), user, aside: bytes.arbitrary()? };
+        if holds {
+            rivals.holding += 1;
+            rivals.holders.insert(rival.user);
+        } else {
+            rivals.waiting.push(rival);
+        }
     }
     Ok(rivals)
 }

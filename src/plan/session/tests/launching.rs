@@ -39,7 +39,7 @@ fn without_a_slot_a_session_waits_and_says_why() {
         Some("waiting for the slot: the Workspace takes one session at a time")
     );
     assert_eq!(life.notes, ["NoSlot"]);
-    life.world.rivals.clear();
+    life.world.rivals = Rivals::default();
     life.look();
     assert_eq!(life.phase(), Phase::Starting);
 }

@@ -7,6 +7,7 @@ use super::super::*;
 use crate::api::session::SessionSpec;
 use crate::api::time::to_wire_micro;
 use crate::api::{Reason, SESSION_FINALIZER, VELERO_EXCLUDE_LABEL};
+use crate::plan::admission::Rival;
 
 /// A session with its surroundings, on which plans are carried out.
 pub(super) struct Life {
@@ -69,7 +70,7 @@ impl Life {
                 workspace: Some(workspace(json!({}))),
                 workspace_unread: None,
                 policy: PolicySource::BuiltIn,
-                rivals: Vec::new(),
+                rivals: Rivals::default(),
                 pods: Vec::new(),
                 warm: None,
                 instance_gone: false,
@@ -215,13 +216,14 @@ impl Life {
     }
 
     pub(super) fn rival(&mut self, admitted: bool, created: i64) {
-        self.world.rivals.push(Rival {
-            created: at(created),
-            uid: format!("r{created}"),
-            user: "bob".to_owned(),
-            admitted,
-            aside: false,
-        });
+        let user = "bob".to_owned();
+        if admitted {
+            self.world.rivals.holding += 1;
+            self.world.rivals.holders.insert(user);
+        } else {
+            let uid = format!("r{created}");
+            self.world.rivals.waiting.push(Rival { created: at(created), uid, user, aside: false });
+        }
     }
 }
 

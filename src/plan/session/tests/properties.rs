@@ -104,7 +104,7 @@ impl Life {
             Happening::PolicyGoes if self.world.workspace.is_some() => self.world.policy = PolicySource::Missing("p".to_owned()),
             Happening::PolicyTightens | Happening::PolicyGoes => {}
             Happening::RivalHolds => self.rival(true, -1),
-            Happening::RivalsLeave => self.world.rivals.clear(),
+            Happening::RivalsLeave => self.world.rivals = Rivals::default(),
             Happening::Crash(steps) => {
                 self.look_and_take(*steps);
             }

@@ -202,12 +202,15 @@ impl Ground {
         if unended > 0 {
             broken.push(format!("{unended} sessions without an end"));
         }
-        // Those that were told to go may still be going.
-        let begun = std::time::Instant::now();
-        while self.pods.standing() > 0 && begun.elapsed() < Duration::from_secs(60) {
+        // Those that were told to go may still be going, as fast as their nodes are.
+        let (mut standing, mut since) = (self.pods.standing(), std::time::Instant::now());
+        while standing > 0 && since.elapsed() < Duration::from_secs(60) {
             tokio::time::sleep(Duration::from_millis(100)).await;
+            let fewer = self.pods.standing();
+            if fewer < standing {
+                (standing, since) = (fewer, std::time::Instant::now());
+            }
         }
-        let standing = self.pods.standing();
         if standing > 0 {
             broken.push(format!("{standing} pods after every session has ended"));
         }

@@ -1,6 +1,8 @@
 //! The connection to the API server: TLS, credentials, and what the library's own leaves out. Owns how requests are sent;
 //! how long one waits is `patience`'s.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use http::{Method, Uri};
 use hyper_util::client::legacy;
@@ -12,6 +14,10 @@ use tower::util::MapRequestLayer;
 use tower::{BoxError, ServiceBuilder};
 
 use super::patience;
+
+/// How long a connection may be idle and be used again. The API server closes one after 90 s, which is the library's own limit, too: a
+/// request that is sent in that moment is lost.
+const IDLE: Duration = Duration::from_secs(45);
 
 /// A client for this configuration. `asked` is told of each request before it is sent.
 ///
@@ -34,7 +40,7 @@ pub fn client(config: &Config, asked: impl Fn(&Method, &Uri) + Clone + Send + 's
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(config.connect_timeout);
     let tls = config.rustls_https_connector_with_connector(tcp).context("TLS cannot be set up")?;
-    let sent = legacy::Client::builder(TokioExecutor::new()).build(tls);
+    let sent = legacy::Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(tls);
     let counted = MapRequestLayer::new(move |request: http::Request<kube::client::Body>| {
         asked(request.method(), request.uri());
         request

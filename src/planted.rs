@@ -43,13 +43,11 @@ pub enum Bug {
     AdoptsAnything,
     /// A refill's name does not follow from what it replaces.
     GeneratedRefill,
-    /// A pod that a pool has too many goes, whoever has it by now.
-    BlindRemoval,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::GeneratedName,
         Self::DeleteWithoutUid,
         Self::CacheIsEvidence,
@@ -69,7 +67,6 @@ impl Bug {
         Self::BlindAdoption,
         Self::AdoptsAnything,
         Self::GeneratedRefill,
-        Self::BlindRemoval,
     ];
 
     /// The bug of this name, as `Debug` writes it.

@@ -6,8 +6,8 @@ use crate::compile;
 use crate::run::{Run, step};
 use anyhow::{Context, Result, bail};
 
-/// How many seeds trials have for each bug.
-const SEEDS: &str = "60";
+/// How many seeds trials have for each bug: they end with the first that finds it.
+const SEEDS: &str = "300";
 
 /// What the trials print of a bug that they cannot find.
 const LEFT: &str = ": left to another suite";

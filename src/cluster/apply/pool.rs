@@ -37,7 +37,6 @@ pub async fn step(cluster: &Cluster, workspace: &Workspace, step: Step) -> Resul
         }
         Step::Make(pod) => remembered(cluster, workspace, make(cluster, workspace, &pods, &pod).await),
         Step::Remove { name, uid, resource_version, bad } => {
-            let resource_version = resource_version.filter(|_| !planted::is(Bug::BlindRemoval));
             match delete_pod(cluster, &pods, &name, as_read(&uid, resource_version)).await {
                 // One that was adopted meanwhile, or has changed otherwise, stays: what it is now is decided on next. Nothing is
                 // made in the place of one that did not go.

@@ -84,7 +84,7 @@ pub fn world(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<World> {
     };
     let (holding, waits) = cluster.stores.slots(&namespace, &name);
     let promised_slots = waits.iter().filter(|session| is_admitted(cluster, session)).count();
-    let is_promised = |uid: &String| cluster.memory.is_chosen(uid) && !planted::is(Bug::BlindRemoval);
+    let is_promised = |uid: &String| cluster.memory.is_chosen(uid);
     Some(World {
         hash: template_hash(cluster, &workspace).unwrap_or_default(),
         promised: pods.iter().filter_map(|pod| pod.uid()).filter(is_promised).collect(),

@@ -1,10 +1,10 @@
 //! Safety: what must hold at every moment of a history. Owns the walk through it, change by change, each with the request
 //! that made it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use berth::api::{TEMPLATE_LABEL, WARM_SLOT_LABEL};
+use berth::api::{REPLACES_ANNOTATION, TEMPLATE_LABEL, WARM_SLOT_LABEL};
 use serde_json::Value;
 
 use super::super::faults::OPERATOR;
@@ -62,6 +62,8 @@ struct Walk {
     walls: BTreeMap<String, Value>,
     /// What those selected that an operator took away, and when it asked for that.
     taken_down: Vec<(Value, Duration)>,
+    /// The uids of all pods that ever stood.
+    stood: BTreeSet<String>,
     /// The session of a pod, once known: labels and owners may be taken.
     owner: BTreeMap<String, String>,
     /// Which operator gave a pod to its session, and when it asked for that.
@@ -162,6 +164,7 @@ impl Walk {
             }
             ("pods", Some(pod)) => {
                 self.pod(&uid, pod, by, broken);
+                self.stood.insert(uid.clone());
                 self.pods.insert(uid, Value::clone(pod));
             }
             ("pods", None) => {
@@ -273,6 +276,11 @@ impl Walk {
         }
         let Some(workspace) = pool_of(pod).filter(|_| before.is_none()) else { return };
         self.walled(uid, pod, by, broken);
+        // So that a second attempt meets the name of the first (ADR 0021).
+        let replaced = pod["metadata"]["annotations"][REPLACES_ANNOTATION].as_str();
+        if let Some(nobody) = replaced.filter(|replaced| !self.stood.contains(*replaced)) {
+            broken.note(format!("the name of the pod {uid} follows from {nobody}, which never stood: {by}"));
+        }
         let made_of = |pod: &Value| pod["metadata"]["labels"][TEMPLATE_LABEL].clone();
         let same = |other: &&Value| {
             pool_of(other) == Some(workspace) && is_live(other) && !is_going(other) && made_of(other) == made_of(pod)

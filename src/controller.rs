@@ -102,6 +102,7 @@ async fn drive<K, F>(
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
     F: Future<Output = Result<Action, CallError>> + Send + 'static,
 {
+    cluster.metrics.controller_began(this.name);
     let mut told = stop.clone();
     tokio::select! {
         // The writer of the store lives as long as the process.

@@ -202,6 +202,14 @@ impl Metrics {
         self.unguarded.set(i64::from(!guarded));
     }
 
+    /// This controller begins its work. Its failures are counted from 0 on: the first of a counter that is not there before is no
+    /// increase to Prometheus.
+    pub fn controller_began(&self, controller: &'static str) {
+        for reason in CallError::KINDS {
+            drop(self.failures.get_or_create(&Failure { controller, reason }));
+        }
+    }
+
     /// A look at an object by this controller has begun.
     pub fn look_began(&self, controller: &'static str) {
         self.looks_in_flight.get_or_create(&OfController { controller }).inc();

@@ -66,6 +66,9 @@ impl CallError {
         says("violates PodSecurity") || says("denied request") || says("denied the request")
     }
 
+    /// The words that [`Self::kind`] has.
+    pub const KINDS: [&str; 7] = ["no_answer", "not_ours", "unreadable", "conflict", "refused", "forbidden", "api"];
+
     /// One word for the kind of failure.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -377,3 +377,11 @@ impl WorkspacePhase {
 fn preserved(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
+
+impl Workspace {
+    /// Whether it stands and its status is about its spec as it is.
+    pub fn is_observed(&self) -> bool {
+        let observed = self.status.as_ref().and_then(|status| status.observed_generation);
+        observed == self.metadata.generation && self.metadata.deletion_timestamp.is_none()
+    }
+}

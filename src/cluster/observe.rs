@@ -333,23 +333,39 @@ fn rivals(cluster: &Cluster, session: &Session, workspace: Option<&Workspace>) -
     let namespace = session.namespace().unwrap_or_default();
     let name = session.spec.workspace_ref.name.as_str();
     let is_other = |other: &Arc<Session>| other.uid() != session.uid();
-    let (holding, waiting) = cluster.stores.slots(&namespace, name);
-    let (promised, waiting): (Vec<_>, Vec<_>) =
-        waiting.iter().filter(|other| is_other(other)).partition(|other| is_admitted(cluster, other));
+    let Slots { holding, mut promised, mut waiting } = slots(cluster, &namespace, name);
+    promised.retain(is_other);
+    waiting.retain(is_other);
     // It is not among those who hold a slot, unless its cache is ahead of what was looked at.
     let own = cluster.stores.sessions.get(&namespace, &session.name_any());
     let own = own.filter(|own| !is_other(own) && Stage::of(own) == Stage::Holds).map_or(0, |_| 1);
     let keeps_volumes = workspace.and_then(|workspace| workspace.spec.template.as_ref()).is_some_and(template::retains);
     let holders = || {
         let said = cluster.stores.sessions_at(&namespace, name, Stage::Holds);
-        let others: Vec<_> = said.iter().filter(|other| is_other(other)).chain(promised.iter().copied()).collect();
+        let others: Vec<_> = said.iter().filter(|other| is_other(other)).chain(&promised).collect();
         others.into_iter().map(|other| other.spec.user.id.to_string()).collect()
     };
     Rivals {
         holding: holding.saturating_sub(own) + promised.len() + unknown_holders(cluster, &namespace, name).len(),
         holders: if keeps_volumes { holders() } else { HashSet::new() },
-        waiting: waiting.into_iter().map(|other| rival(other)).collect(),
+        waiting: waiting.iter().map(|other| rival(other)).collect(),
     }
+}
+
+/// Who has the slots of a Workspace.
+struct Slots {
+    /// How many hold one, as their statuses say.
+    holding: usize,
+    /// Those that were promised one by a decision whose status is under way.
+    promised: Vec<Arc<Session>>,
+    /// Those that wait.
+    waiting: Vec<Arc<Session>>,
+}
+
+fn slots(cluster: &Cluster, namespace: &str, workspace: &str) -> Slots {
+    let (holding, others) = cluster.stores.slots(namespace, workspace);
+    let (promised, waiting) = others.into_iter().partition(|session| is_admitted(cluster, session));
+    Slots { holding, promised, waiting }
 }
 
 fn rival(session: &Session) -> Rival {
@@ -416,8 +432,7 @@ fn is_admitted(cluster: &Cluster, session: &Session) -> bool {
 pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::World {
     let namespace = workspace.namespace().unwrap_or_default();
     let name = workspace.name_any();
-    let (holding, waits) = cluster.stores.slots(&namespace, &name);
-    let promised = waits.iter().filter(|session| is_admitted(cluster, session)).count();
+    let Slots { holding, promised, waiting } = slots(cluster, &namespace, &name);
     let ended = cluster.stores.sessions_at(&namespace, &name, Stage::Ended);
     let unknown = unknown_holders(cluster, &namespace, &name).len();
     let end = |session: &Arc<Session>| {
@@ -426,8 +441,8 @@ pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::Wor
         Some(LastEnd { at: status.ended_at?, phase, reason: status.reason? })
     };
     workspace::World {
-        holding: holding + promised + unknown,
-        waiting: waits.len() - promised,
+        holding: holding + promised.len() + unknown,
+        waiting: waiting.len(),
         last_end: ended.iter().filter_map(end).max_by_key(|end| end.at),
         policy: policy(&cluster.stores, Some(&workspace)),
         hardening: Arc::clone(&cluster.hardening),

@@ -398,8 +398,7 @@ fn workspace_changed(cluster: &Cluster, change: Change<'_, Workspace>) {
     cluster.queues.workspace_changed(workspace);
     // What concerns those who have an instance is the spec, and whether the Workspace is there. Until then it matters, too,
     // what its status says of the template.
-    let seen = workspace.status.as_ref().and_then(|status| status.observed_generation);
-    let only_status = !gone && workspace.metadata.deletion_timestamp.is_none() && seen == workspace.metadata.generation;
+    let only_status = !gone && workspace.is_observed();
     let concerned = if only_status { Concerned::NotUsableYet } else { Concerned::Live };
     live_sessions_of(cluster, &namespace, &name, concerned);
 }

@@ -28,7 +28,7 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) 
         let readable = known.filter(|_| cluster.stores.workspaces.why_unreadable(&namespace, &name).is_none());
         let Some(workspace) = readable else { return Ok(Action::await_change()) };
         // Sessions come and go by the hundred: where only they changed, the look waits as the status does.
-        if is_observed(&workspace)
+        if workspace.is_observed()
             && let Some(wait) = cluster.memory.must_wait(&workspace.uid().unwrap_or_default())
         {
             return Ok(later(wait));
@@ -61,12 +61,6 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) 
     }
     cluster.memory.workspace_succeeded(&workspace.uid().unwrap_or_default());
     Ok(sleep_until(wake, cluster.clock.now()))
-}
-
-/// Whether the status is about the spec as it is.
-fn is_observed(workspace: &Workspace) -> bool {
-    let observed = workspace.status.as_ref().and_then(|status| status.observed_generation);
-    observed == workspace.metadata.generation && workspace.metadata.deletion_timestamp.is_none()
 }
 
 /// Another look once the pace allows a write.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::{fence, is_admitted, policy, secret};
+use super::{fence, is_admitted, policy, secret, slots};
 use crate::api::time::{Instant, from_wire};
 use crate::api::{Session, Workspace};
 use crate::cluster::Cluster;
@@ -82,15 +82,13 @@ pub fn world(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<World> {
         PolicySource::Found(name, spec) => Rules::of(&name, &spec).ok(),
         _ => None,
     };
-    let (holding, waits) = cluster.stores.slots(&namespace, &name);
-    let promised_slots = waits.iter().filter(|session| is_admitted(cluster, session)).count();
-    let is_promised = |uid: &String| cluster.memory.is_chosen(uid);
+    let slots = slots(cluster, &namespace, &name);
     Some(World {
         hash: template_hash(cluster, &workspace).unwrap_or_default(),
-        promised: pods.iter().filter_map(|pod| pod.uid()).filter(is_promised).collect(),
+        promised: pods.iter().filter_map(|pod| pod.uid()).filter(|uid| cluster.memory.is_chosen(uid)).collect(),
         serving: serving(cluster, &uid, &pods, wanted.count),
         names: cluster.memory.taken_names(&uid),
-        holding: holding + promised_slots,
+        holding: slots.holding + slots.promised.len(),
         pods,
         wanted,
         drained: cluster.drains.all(),

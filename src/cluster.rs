@@ -21,6 +21,7 @@ pub mod patience;
 pub mod publish;
 pub mod slim;
 pub mod unreadable;
+pub mod wall_clock;
 pub mod watch;
 
 use std::sync::Arc;

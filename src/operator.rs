@@ -22,7 +22,7 @@ use crate::cluster::nodes::{self, Drains};
 use crate::cluster::observers::{self, Observers};
 use crate::cluster::publish::Publisher;
 use crate::cluster::watch::Queues;
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, wall_clock};
 use crate::controller;
 use crate::install::admission::Guarded;
 use crate::metrics::Metrics;
@@ -153,6 +153,7 @@ impl Operator {
         let _looking = whole_cluster.then(|| AbortOnDropHandle::new(tokio::spawn(nodes::run(cluster.clone()))));
         let mut watching = AbortOnDropHandle::new(tokio::spawn(cluster::watch::run(cluster.clone(), watch_namespaces)));
         let _observing = AbortOnDropHandle::new(tokio::spawn(observers::run(cluster.clone(), namespace)));
+        let _comparing = AbortOnDropHandle::new(tokio::spawn(wall_clock::run(cluster.clone())));
         let _keys = AbortOnDropHandle::new(tokio::spawn(keyring::run(cluster.clone())));
         let _guarding = AbortOnDropHandle::new(tokio::spawn(guard::run(cluster.clone())));
         let told_to_stop = stop.clone();

@@ -120,3 +120,33 @@ pub async fn optional<T>(call: impl Future<Output = Result<T, kube::Error>>) -> 
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    #[test]
+    fn every_kind_of_failure_is_among_those_that_are_counted_from_the_beginning() {
+        let answered = |code, message: &str| {
+            CallError::Api(kube::Error::Api(Box::new(Status::failure(message, "").with_code(code))))
+        };
+        let unreadable = serde_json::from_str::<u8>("{").unwrap_err();
+        let failures = [
+            CallError::NoAnswer(CALL_TIMEOUT),
+            CallError::NotOurs(String::new()),
+            CallError::Unreadable { what: "a pod", error: unreadable },
+            answered(409, "changed"),
+            answered(422, "is invalid"),
+            answered(403, "may not"),
+            answered(422, "ValidatingAdmissionPolicy denied request"),
+            answered(503, "later"),
+            CallError::NotSeen(String::new()),
+            CallError::NotLeader,
+            CallError::Attempt,
+        ];
+        let mut kinds: Vec<_> = failures.iter().map(CallError::kind).collect();
+        kinds.dedup();
+        assert_eq!(kinds, CallError::KINDS);
+    }
+}

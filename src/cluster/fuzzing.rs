@@ -4,9 +4,6 @@ use kube::core::Status;
 
 use super::error::CallError;
 
-/// The kinds of failure that metrics know.
-const KINDS: [&str; 6] = ["no_answer", "not_ours", "unreadable", "conflict", "refused", "forbidden"];
-
 /// Whatever an API server, or who sits before one, answers, it is one kind of failure, and what is refused for good is
 /// nothing that may yet change.
 ///
@@ -23,7 +20,7 @@ pub fn answers(data: &[u8]) {
     // An object is only given up where the API server says that it is wrong.
     assert!(!error.is_refusal() || [400, 422].contains(&status.code), "{status:?}");
     let kind = error.kind();
-    assert!(KINDS.contains(&kind) || kind == "api", "{kind}");
+    assert!(CallError::KINDS.contains(&kind), "{kind}");
     assert_eq!(kind == "refused", error.is_refusal(), "{status:?} is {kind}");
     assert_eq!(kind == "conflict", error.is_conflict(), "{status:?} is {kind}");
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,12 +21,16 @@ use crate::cluster::Cluster;
 use crate::cluster::census;
 use crate::cluster::error::CallError;
 use crate::plan::phase::PHASES;
+use crate::plan::pool::is_of_a_pool;
 
 /// The media type of what [`Metrics::encode`] writes.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The names of the loops.
 const CONTROLLERS: [&str; 2] = ["session", "workspace"];
+
+/// Where instances come from: a pool, a pod of the session's own, or a machine that exists.
+const INSTANCES: [&str; 3] = ["warm", "cold", "endpoint"];
 
 const LOOK_BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0];
 const START_BUCKETS: [f64; 11] = [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0];
@@ -63,6 +68,11 @@ struct Write {
 struct Placed {
     namespace: String,
     phase: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Start {
+    instance: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -115,6 +125,7 @@ pub struct Metrics {
     writes: Family<Write, Counter>,
     start_seconds: Histogram,
     life_seconds: Histogram,
+    starts: Family<Start, Counter>,
     ends: Family<End, Counter>,
     spans: Family<OfSpan, Counter>,
     leader: Gauge,
@@ -139,6 +150,7 @@ impl Default for Metrics {
             writes: Family::default(),
             start_seconds: Histogram::new(START_BUCKETS),
             life_seconds: Histogram::new(LIFE_BUCKETS),
+            starts: Family::default(),
             ends: Family::default(),
             spans: Family::default(),
             leader: Gauge::default(),
@@ -159,6 +171,9 @@ impl Default for Metrics {
 impl Metrics {
     /// A counter that appears with its first event seems never to have risen: those that are known begin at none.
     fn begin_at_none(&self) {
+        for instance in INSTANCES {
+            drop(self.starts.get_or_create(&Start { instance }));
+        }
         for reason in Reason::ALL {
             drop(self.ends.get_or_create(&End { reason: reason.as_str() }));
         }
@@ -193,6 +208,7 @@ impl Metrics {
         let about = "From the creation of a Session until it could be used";
         ours.register("session_start_duration_seconds", about, self.start_seconds.clone());
         ours.register("session_duration_seconds", "From a Session's start to its end", self.life_seconds.clone());
+        ours.register("session_starts", "Sessions that could be used, by their instance", self.starts.clone());
         ours.register("session_terminations", "Ends of Sessions, by the reason", self.ends.clone());
         ours.register("trace_spans", "Spans of traces, by what became of them", self.spans.clone());
     }
@@ -245,12 +261,15 @@ impl Metrics {
         self.writes.get_or_create(&Write { resource: resource(uri.path()), verb }).inc();
     }
 
-    /// The status of a session was written: counts a start or an end, if it was one.
-    pub fn session_written(&self, before: &SessionStatus, after: &SessionStatus) {
+    /// The status of a session was written, which has this pod: counts a start or an end, if it was one.
+    pub fn session_written(&self, before: &SessionStatus, after: &SessionStatus, pod: Option<&Pod>) {
         let Some(started) = after.started_at else { return };
         let seconds = |until: chrono::DateTime<chrono::Utc>| (until - started).as_seconds_f64().max(0.0);
         if let (None, Some(ready)) = (before.ready_at, after.ready_at) {
             self.start_seconds.observe(seconds(ready));
+            let [warm, cold, endpoint] = INSTANCES;
+            let instance = pod.map_or(endpoint, |pod| if is_of_a_pool(pod) { warm } else { cold });
+            self.starts.get_or_create(&Start { instance }).inc();
         }
         if let (None, Some(ended)) = (before.ended_at, after.ended_at) {
             self.life_seconds.observe(seconds(ended));
@@ -359,7 +378,7 @@ mod tests {
         let ready = SessionStatus { ready_at: at(3), ..begun.clone() };
         let ended = SessionStatus { ended_at: at(60), reason: Some(Reason::IdleTimeout), ..ready.clone() };
         for (before, after) in [(&begun, &ready), (&ready, &ready), (&ready, &ended), (&ended, &ended)] {
-            metrics.session_written(before, after);
+            metrics.session_written(before, after, Some(&Pod::default()));
         }
         let mut written = String::new();
         text::encode(&mut written, &metrics.registry.lock().unwrap()).unwrap();
@@ -367,6 +386,8 @@ mod tests {
             "berth_session_start_duration_seconds_count 1",
             "berth_session_start_duration_seconds_sum 3.0",
             "berth_session_duration_seconds_count 1",
+            "berth_session_starts_total{instance=\"cold\"} 1",
+            "berth_session_starts_total{instance=\"warm\"} 0",
             "berth_session_terminations_total{reason=\"IdleTimeout\"} 1",
         ] {
             assert!(written.lines().any(|found| found == line), "no {line} in\n{written}");

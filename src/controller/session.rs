@@ -89,7 +89,7 @@ async fn carry_out(
         let before = tells.then(|| current.status.clone().unwrap_or_default());
         current = apply::session_step(cluster, current, step).await?;
         if let (Some(before), Some(after)) = (before, &current.status) {
-            cluster.metrics.session_written(&before, after);
+            cluster.metrics.session_written(&before, after, pod);
             cluster.traces.session_written(&before, &current, pod);
         }
         if let Some(notes) = notes.take_if(|_| tells) {

@@ -177,7 +177,7 @@ async fn measure(
         launches.push(launch(ground, &name).await?);
     }
     let grown = silence.process.resident()?;
-    let restart = restarted(bench, ground).await?;
+    let restart = restarted(bench, ground, &format!("restart-{size}-{what}")).await?;
     end(ground, &restart.probes).await?;
     tokio::time::sleep(Duration::from_secs(settle)).await;
     let fresh = Process::of(&holder(&bench.access.admin).await?)?.resident()?;

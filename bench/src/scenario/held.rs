@@ -123,7 +123,7 @@ pub struct Restart {
 /// Restarts the operator, and looks whether anybody was touched by it.
 async fn restart(bench: &Bench, ground: &Ground, names: &[String], report: &mut Report) -> Result<()> {
     let before = versions(ground).await?;
-    let Restart { from_start, from_stop, probes } = restarted(bench, ground).await?;
+    let Restart { from_start, from_stop, probes } = restarted(bench, ground, "restart").await?;
     tokio::time::sleep(Duration::from_secs(if bench.smoke { 5 } else { 15 })).await;
     let ended = names.iter().filter(|name| !ground.observer.follow(name).borrow().is_live()).count();
     let after = versions(ground).await?;
@@ -138,18 +138,19 @@ async fn restart(bench: &Bench, ground: &Ground, names: &[String], report: &mut 
     Ok(())
 }
 
-/// Restarts the operator, and launches until another acts.
+/// Restarts the operator, and launches until another acts. The names of what is launched have this `turn`: what was seen of one is
+/// not forgotten.
 ///
 /// # Errors
 /// When nobody does within two minutes.
-pub async fn restarted(bench: &Bench, ground: &Ground) -> Result<Restart> {
+pub async fn restarted(bench: &Bench, ground: &Ground, turn: &str) -> Result<Restart> {
     let (old, told) = takeover::restart(bench).await?;
     let (mut probes, mut leads) = (Vec::new(), None);
     let acted = loop {
         if told.elapsed() > Duration::from_secs(120) {
             bail!("nobody acts two minutes after the operator was told to stop");
         }
-        let name = format!("probe-{}", probes.len());
+        let name = format!("probe-{turn}-{}", probes.len());
         ground.launch(&name).await?;
         probes.push(name);
         let next = Instant::now() + PROBE;

@@ -43,11 +43,13 @@ pub enum Bug {
     AdoptsAnything,
     /// A refill's name does not follow from what it replaces.
     GeneratedRefill,
+    /// What a pool gives up is deleted whatever became of it since it was seen.
+    BlindRemoval,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::GeneratedName,
         Self::DeleteWithoutUid,
         Self::CacheIsEvidence,
@@ -67,6 +69,7 @@ impl Bug {
         Self::BlindAdoption,
         Self::AdoptsAnything,
         Self::GeneratedRefill,
+        Self::BlindRemoval,
     ];
 
     /// The bug of this name, as `Debug` writes it.

@@ -16,7 +16,7 @@ use crate::plan::endpoint::Target;
 use crate::plan::session::Attempt;
 use crate::plan::workspace::Trial;
 use crate::planted::{self, Bug};
-use pool::{KnownHours, OfPoolPod};
+use pool::{KnownHours, KnownLaunches, OfPoolPod};
 
 /// The delays between looks at an object that fail.
 const LOOKS: Backoff = Backoff { first: Duration::from_millis(50), last: Duration::from_secs(30) };
@@ -82,6 +82,23 @@ struct FailedChild {
 }
 
 impl FailedChild {
+    /// One more failure after `before`, at `now`. Nothing, where that is near: those that were made at once fail together, and
+    /// count once.
+    fn after(before: Option<&Self>, generation: Option<i64>, why: String, now: WallTime) -> Option<Self> {
+        let before = before.filter(|before| before.generation == generation && before.is_remembered(now));
+        if before.is_some_and(|before| before.last.0 > now && before.is_by_this_clock(now)) {
+            return None;
+        }
+        let mut count = before.map_or(0, |it| it.count);
+        let again = now + TRIALS.next(&mut count);
+        Some(Self { generation, last: (again, why), count })
+    }
+
+    /// Whether it still counts.
+    fn is_remembered(&self, now: WallTime) -> bool {
+        now - self.last.0 < FORGOTTEN
+    }
+
     /// Whether it was not written down by a clock that was ahead: nothing waits for so long.
     fn is_by_this_clock(&self, now: WallTime) -> bool {
         (self.last.0 - now).to_std().map_or(true, |wait| wait <= TRIALS.last)
@@ -99,8 +116,12 @@ struct OfWorkspace {
     hash: Option<(Option<i64>, String)>,
     /// Who has a name that a pod of its pool was to get, where that is not known by its labels: the uid by name.
     names: HashMap<String, String>,
+    /// The places of its pool whose pod went bad lately.
+    places: HashMap<u32, FailedChild>,
     /// What the schedule of a generation asks for.
     hours: Option<KnownHours>,
+    /// When sessions were launched, as a generation counts them.
+    launches: Option<KnownLaunches>,
     /// When its Secret was last made.
     secret: Option<Instant>,
     /// When its status was last written.
@@ -205,7 +226,7 @@ impl Memory {
 
     /// Nothing is left of a session that has ended: this process has released it, or looked.
     pub fn nothing_is_left(&self, uid: &str) {
-        self.chosen_is_known(uid, false);
+        self.chosen_is_known(uid);
         lock(&self.released).insert(uid.to_owned());
     }
 
@@ -222,7 +243,7 @@ impl Memory {
 
     /// Forgets a session that has gone.
     pub fn forget_session(&self, uid: &str) {
-        self.chosen_is_known(uid, false);
+        self.chosen_is_known(uid);
         lock(&self.sessions).remove(uid);
         lock(&self.released).remove(uid);
     }
@@ -276,19 +297,12 @@ impl Memory {
         }
     }
 
-    /// An attempt at the object of this kind that this generation of the Workspace has failed at `now`. Those that were made at
-    /// once fail together, and count once.
+    /// An attempt at the object of this kind that this generation of the Workspace has failed at `now`.
     pub fn failed_at_child(&self, uid: &str, kind: &'static str, generation: Option<i64>, why: String, now: WallTime) {
         let mut workspaces = lock(&self.workspaces);
         let children = &mut workspaces.entry(uid.to_owned()).or_default().children;
-        let lately = |before: &&FailedChild| before.generation == generation && now - before.last.0 < FORGOTTEN;
-        let before = children.get(kind).filter(lately);
-        if before.is_some_and(|before| before.last.0 > now && before.is_by_this_clock(now)) {
-            return;
-        }
-        let mut count = before.map_or(0, |it| it.count);
-        let again = now + TRIALS.next(&mut count);
-        children.insert(kind, FailedChild { generation, last: (again, why), count });
+        let failed = FailedChild::after(children.get(kind), generation, why, now);
+        children.extend(failed.map(|failed| (kind, failed)));
     }
 
     /// How long ago this process made the Secret of the Workspace, if it did.

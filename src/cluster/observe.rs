@@ -22,6 +22,7 @@ use super::error::{CallError, bounded, optional};
 use crate::api::condition::{self, Type};
 use crate::api::session::Phase;
 use crate::api::time::from_wire;
+use crate::api::workspace::ReclaimPolicy;
 use crate::api::{SESSION_FINALIZER, Session, USER_ANNOTATION, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace};
 use crate::plan::admission::{self, Rival, Rivals};
 use crate::plan::child::Child;
@@ -97,9 +98,12 @@ async fn adoption(cluster: &Cluster, session: &Session) -> Result<(), CallError>
     let Some((name, pod_uid)) = cluster.memory.chosen(&uid) else { return Ok(()) };
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &session.namespace().unwrap_or_default());
     let stands = optional(api.get(&name)).await?.filter(|pod| pod.uid().as_ref() == Some(&pod_uid));
-    cluster.memory.chosen_is_known(&uid, stands.is_none());
-    if let Some(pod) = stands {
-        cluster.stores.pods.own(pod);
+    match stands {
+        Some(pod) => {
+            cluster.memory.chosen_is_known(&uid);
+            cluster.stores.pods.own(pod);
+        }
+        None => cluster.memory.cannot_be_had(&uid, format!("pod {name} is gone"), cluster.clock.now()),
     }
     Ok(())
 }
@@ -433,7 +437,11 @@ pub fn workspace(cluster: &Cluster, workspace: Arc<Workspace>) -> workspace::Wor
     let namespace = workspace.namespace().unwrap_or_default();
     let name = workspace.name_any();
     let Slots { holding, promised, waiting } = slots(cluster, &namespace, &name);
-    let ended = cluster.stores.sessions_at(&namespace, &name, Stage::Ended);
+    // Who has ended matters only to a one-off.
+    let ended = match workspace.spec.reclaim_policy {
+        ReclaimPolicy::Delete => cluster.stores.sessions_at(&namespace, &name, Stage::Ended),
+        ReclaimPolicy::Retain => Vec::new(),
+    };
     let unknown = unknown_holders(cluster, &namespace, &name).len();
     let end = |session: &Arc<Session>| {
         let status = session.status.as_ref().filter(|status| status.ready_at.is_some())?;

@@ -413,7 +413,7 @@ fn policy_changed(cluster: &Cluster, change: Change<'_, SessionPolicy>) {
         cluster.queues.session(&session);
     }
     for workspace in cluster.stores.workspaces.reader().state_filter(|workspace| workspace.namespace() == namespace) {
-        cluster.queues.workspace_named(namespace.as_deref().unwrap_or_default(), &workspace.name_any());
+        cluster.queues.workspace_changed(&workspace);
     }
 }
 
@@ -508,7 +508,7 @@ fn network_policy_changed(cluster: &Cluster, change: Change<'_, NetworkPolicy>) 
 /// All sessions that wait are to be looked at again, and all pools.
 pub fn waiting_everywhere(cluster: &Cluster) {
     for workspace in cluster.stores.workspaces.reader().state_filter(|workspace| workspace.spec.warm.is_some()) {
-        cluster.queues.pool_named(&workspace.namespace().unwrap_or_default(), &workspace.name_any());
+        cluster.queues.workspace_changed(&workspace);
     }
     let is_waiting = |session: &Session| waits(session.status.as_ref().and_then(|status| status.phase));
     for session in cluster.stores.sessions.reader().state_filter(is_waiting) {

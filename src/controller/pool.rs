@@ -9,7 +9,6 @@ use kube::runtime::controller::Action;
 use super::sleep_until;
 use crate::api::Workspace;
 use crate::cluster::error::CallError;
-use crate::cluster::memory::pool::BROKEN;
 use crate::cluster::{Cluster, apply, observe};
 use crate::plan::pool::{Step, look};
 
@@ -31,8 +30,7 @@ pub(super) async fn reconcile(workspace: Arc<Workspace>, cluster: Arc<Cluster>) 
     let Some(world) = observe::pool::world(cluster, Arc::clone(&workspace)) else { return Ok(Action::await_change()) };
     let (uid, now) = (workspace.uid().unwrap_or_default(), cluster.clock.now());
     let (standing, plan) = look(&world, now);
-    if standing.lack.is_none() {
-        cluster.memory.made_child(&uid, BROKEN);
+    if standing.ready >= standing.desired {
         cluster.memory.pool_is_full(&uid);
     }
     let (made, before): (Vec<Step>, Vec<Step>) = plan.steps.into_iter().partition(|step| matches!(step, Step::Make(_)));

@@ -212,7 +212,10 @@ fn is_told(volume: &Value) -> bool {
     let sources = volume["projected"]["sources"].as_array().into_iter().flatten();
     let told = sources.map(|source| &source["downwardAPI"]).chain([&volume["downwardAPI"]]);
     let mut items = told.flat_map(|told| told["items"].as_array().into_iter().flatten());
-    items.any(|item| item["fieldRef"]["fieldPath"].as_str().is_some_and(|path| personal_file(path).is_some()))
+    // All of them are told in one file as well.
+    let is_personal =
+        |path: &str| ["metadata.annotations", "metadata.labels"].contains(&path) || personal_file(path).is_some();
+    items.any(|item| item["fieldRef"]["fieldPath"].as_str().is_some_and(is_personal))
 }
 
 /// All containers of `template`, each with the name of its field.

@@ -67,13 +67,17 @@ pub fn url(pod: &Pod) -> Option<String> {
     url_at(host, pod.annotations().get(ACCESS_ANNOTATION)?)
 }
 
+/// Why the pod is about to be deleted by somebody who makes room, if it is: the condition comes before the deletion.
+pub fn disruption(pod: &Pod) -> Option<&PodCondition> {
+    condition(pod, "DisruptionTarget").filter(|target| target.status == "True")
+}
+
 /// Why the pod will not be usable again, if so. A deletion cannot be taken back, and a pod that has run to
 /// its end is not started again.
 fn lost(pod: &Pod) -> Option<String> {
     let name = pod.name_any();
     if pod.metadata.deletion_timestamp.is_some() {
-        let why = condition(pod, "DisruptionTarget").filter(|target| target.status == "True");
-        return Some(match why {
+        return Some(match disruption(pod) {
             Some(target) => shorten(&format!("pod {name} is being deleted: {}", words(target))),
             None => format!("pod {name} is being deleted"),
         });

@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::api::time::{Instant, from_wire};
 use crate::api::workspace::Template;
 use crate::api::{
-    MANAGED_BY, MANAGED_BY_LABEL, REPLACES_ANNOTATION, SESSION_UID_LABEL, TEMPLATE_LABEL, WARM_SLOT_LABEL,
-    WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
+    MANAGED_BY, MANAGED_BY_LABEL, REPLACES_ANNOTATION, SESSION_ANNOTATION, SESSION_UID_LABEL, TEMPLATE_LABEL,
+    USER_ANNOTATION, WARM_SLOT_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL, Workspace,
 };
 use crate::hex::hex;
 use crate::plan::admission::Blocker;
@@ -60,8 +60,10 @@ pub struct World {
     pub start_timeout: TimeDelta,
     /// What became of the last attempt to make a pod.
     pub failed: Option<Failure>,
-    /// The last pod that went bad.
-    pub broken: Option<Failure>,
+    /// The places whose pod went bad lately, and from when another is worth an attempt there.
+    pub broken: BTreeMap<u32, Failure>,
+    /// The uids of those that the API server let nobody adopt, and from when that is worth another attempt.
+    pub refused: HashMap<String, Failure>,
 }
 
 /// One thing to do about a pool.
@@ -79,8 +81,8 @@ pub enum Step {
         uid: String,
         /// The version in which nobody had it.
         resource_version: Option<String>,
-        /// Why, where it went bad: then the next is worth an attempt later.
-        bad: Option<String>,
+        /// Its place and why, where it went bad: then the next is worth an attempt there later.
+        bad: Option<(u32, String)>,
     },
 }
 
@@ -95,6 +97,8 @@ pub struct Standing {
     pub ready: usize,
     /// Why there are fewer, or what of its spec cannot be followed, as one word for programs and a sentence for people.
     pub lack: Option<(&'static str, String)>,
+    /// The earliest instant at which time alone changes this.
+    pub until: Option<Instant>,
 }
 
 /// What the template of `workspace` makes, as a label's value: two that are the same make the same pods.
@@ -118,13 +122,16 @@ pub fn is_adoptable(pod: &Pod, workspace_uid: &str, hash: &str) -> bool {
         && pod.metadata.deletion_timestamp.is_none()
         && pod.labels().get(TEMPLATE_LABEL).is_some_and(|of| of == hash)
         && instance::health(pod) == Health::Usable
+        && instance::disruption(pod).is_none()
 }
 
-/// Whether `pod` waits in a pool for a session, whatever its state, and is as the pool made it.
+/// Whether `pod` waits in a pool for a session, whatever its state, and is as the pool made it. One that says whose it was is
+/// nobody else's, whoever took it from its session.
 pub fn is_member(pod: &Pod, workspace_uid: &str) -> bool {
     let owners = pod.owner_references();
     slot(pod).is_some()
         && !pod.labels().contains_key(SESSION_UID_LABEL)
+        && ![USER_ANNOTATION, SESSION_ANNOTATION].iter().any(|said| pod.annotations().contains_key(*said))
         && pod.labels().get(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGED_BY)
         && is_of_a_pool(pod)
         && owners.len() == 1
@@ -160,6 +167,8 @@ enum Member {
     Unschedulable(String),
     /// It comes, or is in trouble, in these words, until it is given up.
     Coming(Option<String>, Instant),
+    /// It is ready, and its adoption was refused, in the API server's words.
+    Refused(String),
     /// A session may have it.
     Ready,
 }
@@ -175,14 +184,23 @@ fn member(world: &World, pod: &Pod, now: Instant) -> Member {
         // Whoever does that to one, as a webhook, does it to the next as well: that one is made later.
         return Member::Leaves(Some("it does not stand as it was made: somebody changes it".to_owned()));
     }
+    let health = instance::health(pod);
     if instance::node(pod).is_some_and(|node| world.drained.contains(node)) {
+        // One that tolerates the mark of such a node is put there again.
+        let why = || "it came up on a node that is being drained".to_owned();
+        return Member::Leaves((health != Health::Usable).then(why));
+    }
+    if instance::disruption(pod).is_some() {
         return Member::Leaves(None);
     }
     if pod.labels().get(TEMPLATE_LABEL) != Some(&world.hash) {
         return Member::Outdated;
     }
-    let trouble = match instance::health(pod) {
-        Health::Usable => return Member::Ready,
+    let trouble = match health {
+        Health::Usable => {
+            let refused = pod.metadata.uid.as_ref().and_then(|uid| world.refused.get(uid));
+            return refused.filter(|(at, _)| *at > now).map_or(Member::Ready, |(_, why)| Member::Refused(why.clone()));
+        }
         Health::Lost(why) => return Member::Leaves(Some(why)),
         Health::Troubled(trouble) if trouble.reason == "Unschedulable" => {
             return Member::Unschedulable(trouble.message);
@@ -244,7 +262,7 @@ impl<'a> Count<'a> {
     fn shrink(&mut self) {
         let rank = |member: &Member| match member {
             Member::Ready => 0,
-            Member::Coming(..) => 1,
+            Member::Coming(..) | Member::Refused(_) => 1,
             Member::Unschedulable(_) | Member::Left | Member::Leaves(_) | Member::Outdated => 2,
         };
         self.staying.sort_by_key(|(pod, member)| (rank(member), slot(pod), pod.uid()));
@@ -263,6 +281,24 @@ impl<'a> Count<'a> {
         })
     }
 
+    /// The places of those that stay.
+    fn taken(&self) -> BTreeSet<u32> {
+        self.staying.iter().filter_map(|(pod, _)| slot(pod)).collect()
+    }
+
+    /// The places that stay empty for now: what stood there last went bad.
+    fn held(&self, world: &World, now: Instant) -> BTreeSet<u32> {
+        let taken = self.taken();
+        let is_wanted =
+            |slot: u32| usize::try_from(slot).is_ok_and(|slot| slot < self.wanted) && !taken.contains(&slot);
+        world.broken.iter().filter(|(slot, (at, _))| *at > now && is_wanted(**slot)).map(|(slot, _)| *slot).collect()
+    }
+
+    /// How many are to be made now, where there is room for so many.
+    fn lacking(&self, room: usize, world: &World, now: Instant) -> usize {
+        self.wanted.saturating_sub(self.staying.len() + self.held(world, now).len()).min(room)
+    }
+
     /// How many may be made now: as many at once as have come to something before, or a few; none while the cluster has no room for
     /// those there are, or refuses them.
     fn room(&self, world: &World, now: Instant) -> usize {
@@ -273,20 +309,20 @@ impl<'a> Count<'a> {
         BATCH.max(ready + world.holding).saturating_sub(self.staying.len() - ready)
     }
 
-    /// How many of an older template leave now: as many as can be made, which is `room`, or, where the cluster is full, to make
-    /// room.
-    fn replaced(&self, room: usize, world: &World, now: Instant) -> usize {
-        match self.unschedulable() {
-            Some(_) if !is_held_up(world, now) => BATCH,
-            _ => room.min(BATCH),
+    /// How many of an older template leave now: as many as are made, or, where the cluster is full, to make room. Once there are
+    /// enough of the new one, all of them.
+    fn replaced(&self, lacking: usize, world: &World, now: Instant) -> usize {
+        let makes_room = self.unschedulable().is_some() && !is_held_up(world, now);
+        match makes_room || self.staying.len() >= self.wanted {
+            true => BATCH,
+            false => lacking.min(BATCH),
         }
     }
 }
 
-/// Whether nothing is to be made now: what stands in the way has to go first, or the last failures are too near.
+/// Whether nothing is to be made now: what stands in the way has to go first, or the last refusal is too near.
 fn is_held_up(world: &World, now: Instant) -> bool {
-    let waits = [&world.failed, &world.broken].into_iter().flatten().any(|(at, _)| *at > now);
-    waits || world.blocker.is_some()
+    world.failed.as_ref().is_some_and(|(at, _)| *at > now) || world.blocker.is_some()
 }
 
 /// Why the Workspace can have no pool, whatever it asks for: then its launches are cold.
@@ -297,13 +333,13 @@ fn impossible(world: &World) -> Option<String> {
 
 /// How the pool in `world` stands at `now`.
 pub fn standing(world: &World, now: Instant) -> Standing {
-    standing_of(world, &Count::of(world, now))
+    standing_of(world, &Count::of(world, now), now)
 }
 
 /// How the pool in `world` stands at `now`, and what to do about it.
 pub fn look(world: &World, now: Instant) -> (Standing, Plan<Step>) {
     let count = Count::of(world, now);
-    (standing_of(world, &count), plan(world, &count, now))
+    (standing_of(world, &count, now), plan(world, &count, now))
 }
 
 /// What to do about the pool in `world` at `now`.
@@ -312,13 +348,24 @@ fn decide(world: &World, now: Instant) -> Plan<Step> {
     look(world, now).1
 }
 
-fn standing_of(world: &World, count: &Count<'_>) -> Standing {
+fn standing_of(world: &World, count: &Count<'_>, now: Instant) -> Standing {
     let (desired, ready) = (count.wanted, count.ready());
     let trouble = || {
         count.staying.iter().find_map(|(_, member)| match member {
             Member::Coming(trouble, _) => trouble.clone(),
             _ => None,
         })
+    };
+    let refused = || {
+        count.staying.iter().find_map(|(_, member)| match member {
+            Member::Refused(why) => Some(why),
+            _ => None,
+        })
+    };
+    // The last that went bad, and whose place nobody has since.
+    let broken = || {
+        let taken = count.taken();
+        world.broken.iter().filter(|(slot, _)| !taken.contains(slot)).map(|(_, failure)| failure).max()
     };
     let short = || {
         let of = format!("{ready} of {desired} are ready");
@@ -328,7 +375,10 @@ fn standing_of(world: &World, count: &Count<'_>) -> Standing {
         if let Some(why) = count.unschedulable() {
             return ("Unschedulable", format!("{of}; no more are made: {why}"));
         }
-        match (world.failed.as_ref().or(world.broken.as_ref()), trouble()) {
+        if let Some(why) = refused() {
+            return ("NotAdoptable", format!("{of}; one could not be given to a session: {why}"));
+        }
+        match (world.failed.as_ref().or_else(broken), trouble()) {
             (Some((_, why)), _) => ("NotMade", format!("{of}; the last failed: {why}")),
             (None, Some(why)) => ("Troubled", format!("{of}: {why}")),
             (None, None) => ("Filling", of),
@@ -340,7 +390,9 @@ fn standing_of(world: &World, count: &Count<'_>) -> Standing {
         .map(|why| ("Impossible", why))
         .or_else(|| Some(("ScheduleInvalid", world.wanted.problem.clone()?)))
         .or_else(|| (ready < desired).then(short));
-    Standing { desired, replicas: count.staying.len() + count.outdated.len(), ready, lack }
+    let again = world.refused.values().map(|(at, _)| *at);
+    let until = again.chain(world.wanted.until).filter(|at| *at > now).min();
+    Standing { desired, replicas: count.staying.len() + count.outdated.len(), ready, lack, until }
 }
 
 fn plan(world: &World, count: &Count<'_>, now: Instant) -> Plan<Step> {
@@ -351,12 +403,13 @@ fn plan(world: &World, count: &Count<'_>, now: Instant) -> Plan<Step> {
     }
     let room = count.room(world, now);
     let free = |pod: &Arc<Pod>| !world.promised.contains(&pod.uid().unwrap_or_default());
-    let outdated = count.outdated.iter().take(count.replaced(room, world, now)).map(|pod| (*pod, None));
+    let lacking = count.lacking(room, world, now);
+    let outdated = count.outdated.iter().take(count.replaced(lacking, world, now)).map(|pod| (*pod, None));
     let leaving: Vec<_> =
         count.leaving.iter().take(BATCH).cloned().chain(outdated).filter(|(pod, _)| free(pod)).collect();
     let mut steps: Vec<Step> = leaving.iter().map(|(pod, bad)| remove(pod, bad.clone())).collect();
-    let made = made(world, count, room);
-    if !made.is_empty() || is_doubted(count, now) {
+    let made = made(world, count, lacking, now);
+    if !made.is_empty() || (is_doubted(count, now) && !is_held_up(world, now)) {
         steps.extend(world.secret.clone().map(Step::EnsureSecret));
     }
     steps.extend(made.into_iter().map(|pod| Step::Make(Box::new(pod))));
@@ -376,7 +429,7 @@ fn remove(pod: &Pod, bad: Option<String>) -> Step {
         name: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
         resource_version: pod.resource_version(),
-        bad,
+        bad: bad.map(|why| (slot(pod).unwrap_or_default(), why)),
     }
 }
 
@@ -396,17 +449,17 @@ fn wake(world: &World, count: &Count<'_>, now: Instant) -> Option<Instant> {
     let doubt = coming
         .filter_map(|(pod, _)| Some(unready_since(pod)? + contract::SECRET_DOUBT))
         .filter(|_| world.secret.is_some());
-    let retry = [&world.failed, &world.broken].into_iter().flatten().map(|(at, _)| *at);
-    let retry = retry.filter(|_| count.staying.len() < count.wanted);
-    given_up.chain(doubt).chain(retry).chain(world.wanted.until).filter(|at| *at > now).min()
+    let lacks = count.staying.len() < count.wanted;
+    let retry = world.failed.iter().map(|(at, _)| *at).filter(|_| lacks || is_doubted(count, now));
+    let refill = world.broken.values().map(|(at, _)| *at).filter(|_| lacks);
+    given_up.chain(doubt).chain(retry).chain(refill).chain(world.wanted.until).filter(|at| *at > now).min()
 }
 
-/// The pods to make now, of which there may be so many.
-fn made(world: &World, count: &Count<'_>, room: usize) -> Vec<Value> {
-    let lacking = count.wanted.saturating_sub(count.staying.len()).min(room);
+/// The pods to make now, which are so many.
+fn made(world: &World, count: &Count<'_>, lacking: usize, now: Instant) -> Vec<Value> {
     let Some(template) = world.workspace.spec.template.as_ref().filter(|_| lacking > 0) else { return Vec::new() };
     let blank = pod::for_pool(&world.workspace, template, &world.hardening);
-    let taken: BTreeSet<u32> = count.staying.iter().filter_map(|(pod, _)| slot(pod)).collect();
+    let (taken, held) = (count.taken(), count.held(world, now));
     let before = heads(world.pods.iter().chain(&world.serving));
     let workspace = (world.workspace.name_any(), world.workspace.uid().unwrap_or_default());
     let pod = |slot: u32| {
@@ -429,7 +482,7 @@ fn made(world: &World, count: &Count<'_>, room: usize) -> Vec<Value> {
         }
         pod
     };
-    (0..).filter(|slot| !taken.contains(slot)).take(lacking).map(pod).collect()
+    (0..).filter(|slot| !taken.contains(slot) && !held.contains(slot)).take(lacking).map(pod).collect()
 }
 
 /// The pod that was last in each place: of those that are known, one whose place none of the others took.

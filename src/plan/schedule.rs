@@ -64,7 +64,7 @@ pub fn wanted(warm: &Warm, hours: Hours, launches: &[Instant], now: Instant) -> 
 }
 
 /// A number that was written, within what the schema allows.
-fn count(written: i32) -> usize {
+pub fn count(written: i32) -> usize {
     usize::try_from(written.clamp(0, MAX_REPLICAS)).unwrap_or(0)
 }
 

@@ -142,9 +142,11 @@ pub fn decide(world: &World, now: Instant) -> Plan<Step> {
     if let Child::Unwanted { name, uid } = &world.budget {
         steps.push(Step::DeleteBudget { name: name.clone(), uid: uid.clone() });
     }
-    // Those who are in an instance are to have the credentials of today.
-    steps.extend(world.secret.clone().filter(|_| world.holding > 0).map(Step::EnsureSecret));
-    let mut wake = policy_again.into_iter().chain(budget_again).min();
+    // Those who are in an instance are to have the credentials of today, and so are those who will be given one that waits.
+    let instances = world.holding + world.pool.as_ref().map_or(0, |pool| pool.replicas);
+    steps.extend(world.secret.clone().filter(|_| instances > 0).map(Step::EnsureSecret));
+    let pool_changes = world.pool.as_ref().and_then(|pool| pool.until);
+    let mut wake = policy_again.into_iter().chain(budget_again).chain(pool_changes).min();
     if let (Some(at), Some(template)) = (verdict.ask_at(), &workspace.spec.template) {
         if at > now {
             wake = wake.into_iter().chain([at]).min();

@@ -10,7 +10,7 @@ use super::{as_read, create_pod, delete_pod, ensure_secret_lately, manager};
 use crate::api::{REPLACES_ANNOTATION, SESSION_UID_LABEL, Session, WARM_SLOT_LABEL, Workspace};
 use crate::cluster::Cluster;
 use crate::cluster::error::{CallError, bounded, optional};
-use crate::cluster::memory::pool::{BROKEN, POOL};
+use crate::cluster::memory::pool::POOL;
 use crate::plan::name;
 use crate::plan::pool::{Step, is_member};
 use crate::planted::{self, Bug};
@@ -37,7 +37,8 @@ pub async fn step(cluster: &Cluster, workspace: &Workspace, step: Step) -> Resul
         }
         Step::Make(pod) => remembered(cluster, workspace, make(cluster, workspace, &pods, &pod).await),
         Step::Remove { name, uid, resource_version, bad } => {
-            match delete_pod(cluster, &pods, &name, as_read(&uid, resource_version)).await {
+            let version = resource_version.filter(|_| !planted::is(Bug::BlindRemoval));
+            match delete_pod(cluster, &pods, &name, as_read(&uid, version)).await {
                 // One that was adopted meanwhile, or has changed otherwise, stays: what it is now is decided on next. Nothing is
                 // made in the place of one that did not go.
                 Err(error) if error.is_conflict() => {
@@ -48,9 +49,9 @@ pub async fn step(cluster: &Cluster, workspace: &Workspace, step: Step) -> Resul
                 outcome => outcome?,
             }
             // What takes the place of a pod that went bad is made later each time.
-            if let Some(why) = bad {
+            if let Some((place, why)) = bad {
                 let (uid, generation) = (workspace.uid().unwrap_or_default(), workspace.metadata.generation);
-                cluster.memory.failed_at_child(&uid, BROKEN, generation, why, cluster.clock.now());
+                cluster.memory.broke(&uid, place, generation, why, cluster.clock.now());
             }
             Ok(())
         }
@@ -123,7 +124,7 @@ pub(super) async fn adopt(
     match bounded(api.patch(name, &manager(), &patch)).await {
         Ok(adopted) => {
             cluster.stores.pods.own(adopted);
-            cluster.memory.chosen_is_known(&uid, false);
+            cluster.memory.chosen_is_known(&uid);
             Ok(())
         }
         // Others may be had; after some attempts one is made.
@@ -131,7 +132,7 @@ pub(super) async fn adopt(
             tracing::debug!(pod = name, session = session.name_any(), error = error.words(), "not adopted");
             cluster.memory.not_adopted(&uid);
             if error.is_refusal() || error.is_denial() {
-                cluster.memory.chosen_is_known(&uid, true);
+                cluster.memory.cannot_be_had(&uid, error.words(), cluster.clock.now());
             }
             Ok(())
         }

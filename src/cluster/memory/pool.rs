@@ -1,22 +1,39 @@
 //! What is known of pools beside what objects say: which pods sessions chose, which names are taken, what a template makes and the
 //! hours ask for. Owns nothing of what a pool is to be: that is `plan::pool`'s.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
-use super::{Memory, WallTime, lock};
+use chrono::TimeDelta;
+use tokio::time::Instant;
+
+use super::{FailedChild, Memory, WallTime, lock};
+use crate::plan::child::Failure;
 use crate::plan::schedule::Hours;
 
 /// Under what name attempts to make pods of a pool are remembered.
 pub const POOL: &str = "warm pod";
-/// Under what name it is remembered that pods of a pool went bad.
-pub const BROKEN: &str = "broken warm pod";
+/// How long nobody tries to adopt a pod again that the API server let nobody have: no watch tells when that changes.
+const REFUSED_FOR: TimeDelta = TimeDelta::minutes(1);
+/// How long it holds who was launched when: to count them is to walk along all sessions of the Workspace.
+const COUNTED_FOR: Duration = Duration::from_secs(1);
 
 /// What is known of a pod of a pool.
 pub(super) enum OfPoolPod {
     /// A session chose it; what came of that is not known yet.
     Chosen,
-    /// It cannot be had, though the cache may still say so.
-    Spent,
+    /// It cannot be had before that time, and why, though the cache may still say so.
+    Refused(Failure),
+}
+
+impl OfPoolPod {
+    /// Whether nobody is to choose it. A time that lies too far ahead was written down by another clock.
+    fn stands(&self, now: WallTime) -> bool {
+        match self {
+            Self::Chosen => true,
+            Self::Refused((until, _)) => *until > now && *until - now <= REFUSED_FOR,
+        }
+    }
 }
 
 /// What the schedule of a generation asks for.
@@ -26,6 +43,13 @@ pub(super) struct KnownHours {
     /// When that was asked: a clock that is before it was set back since.
     since: WallTime,
     hours: Hours,
+}
+
+/// When sessions were launched, as a generation counts them.
+pub(super) struct KnownLaunches {
+    generation: Option<i64>,
+    counted: Instant,
+    times: Vec<WallTime>,
 }
 
 impl Memory {
@@ -41,15 +65,21 @@ impl Memory {
         lock(&self.sessions).get(session_uid)?.chosen.clone()
     }
 
-    /// It is known what came of the session's choice: by the cache, unless the pod cannot be had.
-    pub fn chosen_is_known(&self, session_uid: &str, spent: bool) {
+    /// It is known what came of the session's choice, by the cache.
+    pub fn chosen_is_known(&self, session_uid: &str) {
         let chosen = lock(&self.sessions).get_mut(session_uid).and_then(|known| known.chosen.take());
-        let Some((_, uid)) = chosen else { return };
-        let mut pods = lock(&self.pool_pods);
-        match spent {
-            true => drop(pods.insert(uid, OfPoolPod::Spent)),
-            false => drop(pods.remove(&uid)),
+        if let Some((_, uid)) = chosen {
+            lock(&self.pool_pods).remove(&uid);
         }
+    }
+
+    /// The pod that the session chose cannot be had for now, in these words, by anybody.
+    pub fn cannot_be_had(&self, session_uid: &str, why: String, now: WallTime) {
+        let chosen = lock(&self.sessions).get_mut(session_uid).and_then(|known| known.chosen.take());
+        let mut pods = lock(&self.pool_pods);
+        // Those that have gone were not all heard of.
+        pods.retain(|_, known| known.stands(now));
+        pods.extend(chosen.map(|(_, uid)| (uid, OfPoolPod::Refused((now + REFUSED_FOR, why)))));
     }
 
     /// An adoption by the session came to nothing.
@@ -63,8 +93,8 @@ impl Memory {
     }
 
     /// Whether some session chose the pod, or it cannot be had.
-    pub fn is_taken(&self, pod_uid: &str) -> bool {
-        lock(&self.pool_pods).contains_key(pod_uid)
+    pub fn is_taken(&self, pod_uid: &str, now: WallTime) -> bool {
+        lock(&self.pool_pods).get(pod_uid).is_some_and(|known| known.stands(now))
     }
 
     /// Whether some session chose the pod.
@@ -72,12 +102,39 @@ impl Memory {
         matches!(lock(&self.pool_pods).get(pod_uid), Some(OfPoolPod::Chosen))
     }
 
+    /// Why nobody could have the pod, and from when that is worth another attempt.
+    pub fn refusal(&self, pod_uid: &str, now: WallTime) -> Option<Failure> {
+        match lock(&self.pool_pods).get(pod_uid).filter(|known| known.stands(now))? {
+            OfPoolPod::Refused(failure) => Some(failure.clone()),
+            OfPoolPod::Chosen => None,
+        }
+    }
+
     /// A pod of a pool was heard of: what was said of it before counts no more, and once it is gone nobody has chosen it.
     pub fn heard_of(&self, pod_uid: &str, gone: bool) {
         let mut pods = lock(&self.pool_pods);
-        if gone || matches!(pods.get(pod_uid), Some(OfPoolPod::Spent)) {
+        if gone || matches!(pods.get(pod_uid), Some(OfPoolPod::Refused(_))) {
             pods.remove(pod_uid);
         }
+    }
+
+    /// The pod in this place of the pool, which this generation of the Workspace has, went bad.
+    pub fn broke(&self, workspace_uid: &str, place: u32, generation: Option<i64>, why: String, now: WallTime) {
+        let mut workspaces = lock(&self.workspaces);
+        let places = &mut workspaces.entry(workspace_uid.to_owned()).or_default().places;
+        places.retain(|_, before| before.is_remembered(now));
+        let failed = FailedChild::after(places.get(&place), generation, why, now);
+        places.extend(failed.map(|failed| (place, failed)));
+    }
+
+    /// The places of the pool whose pod went bad lately, and from when another is worth an attempt there.
+    pub fn broken(&self, workspace_uid: &str, generation: Option<i64>, now: WallTime) -> BTreeMap<u32, Failure> {
+        let workspaces = lock(&self.workspaces);
+        let places = workspaces.get(workspace_uid).into_iter().flat_map(|known| &known.places);
+        let counts = |failed: &FailedChild| {
+            failed.generation == generation && failed.is_remembered(now) && failed.is_by_this_clock(now)
+        };
+        places.filter(|(_, failed)| counts(failed)).map(|(place, failed)| (*place, failed.last.clone())).collect()
     }
 
     /// A pod of this uid has a name that a pod of the Workspace's pool was to get.
@@ -127,11 +184,31 @@ impl Memory {
             }
         }
     }
+
+    /// When sessions of this generation of the Workspace were launched: `count` is asked once a second at most. With it, after
+    /// what time to ask again, where that may be untrue by now.
+    pub fn launches(
+        &self,
+        uid: &str,
+        generation: Option<i64>,
+        count: impl FnOnce() -> Vec<WallTime>,
+    ) -> (Vec<WallTime>, Option<Duration>) {
+        if let Some(known) = lock(&self.workspaces).get(uid).and_then(|known| known.launches.as_ref())
+            && let Some(left) = COUNTED_FOR.checked_sub(known.counted.elapsed()).filter(|left| !left.is_zero())
+            && known.generation == generation
+        {
+            return (known.times.clone(), Some(left));
+        }
+        let times = count();
+        let known = KnownLaunches { generation, counted: Instant::now(), times: times.clone() };
+        lock(&self.workspaces).entry(uid.to_owned()).or_default().launches = Some(known);
+        (times, None)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, TimeDelta};
+    use chrono::DateTime;
 
     use super::*;
 
@@ -144,5 +221,43 @@ mod tests {
         assert_eq!(memory.hours("a", None, later(71), read(2, later(96))).count, 1);
         assert_eq!(memory.hours("a", None, now, read(3, later(8))).count, 3);
         assert_eq!(memory.hours("a", None, later(8), read(4, later(96))).count, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn launches_are_counted_once_a_second_and_for_another_generation_at_once() {
+        let (memory, at) = (Memory::default(), |second| DateTime::from_timestamp(second, 0).unwrap());
+        assert_eq!(memory.launches("a", Some(1), || vec![at(1)]), (vec![at(1)], None));
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert_eq!(memory.launches("a", Some(1), Vec::new), (vec![at(1)], Some(Duration::from_millis(600))));
+        assert_eq!(memory.launches("a", Some(2), || vec![at(2)]), (vec![at(2)], None));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(memory.launches("a", Some(2), || vec![at(3)]), (vec![at(3)], None));
+    }
+
+    #[test]
+    fn a_place_is_left_empty_for_longer_after_each_pod_that_went_bad_there_and_the_others_are_not() {
+        let (memory, now) = (Memory::default(), DateTime::default());
+        let after = |seconds| now + TimeDelta::seconds(seconds);
+        let until = |place, now| memory.broken("w", None, now).get(&place).map(|(at, _)| *at);
+        memory.broke("w", 0, None, "first".to_owned(), now);
+        assert_eq!((until(0, now), until(1, now)), (Some(after(1)), None));
+        memory.broke("w", 1, None, "another".to_owned(), after(2));
+        memory.broke("w", 0, None, "second".to_owned(), after(2));
+        assert_eq!((until(0, after(2)), until(1, after(2))), (Some(after(4)), Some(after(3))));
+        assert_eq!(until(0, after(700)), None, "it is forgotten");
+        assert_eq!(memory.broken("w", Some(2), after(2)).len(), 0, "an edit may have mended it");
+    }
+
+    #[test]
+    fn a_pod_that_nobody_could_adopt_is_tried_again_after_a_while() {
+        let (memory, now) = (Memory::default(), DateTime::default());
+        memory.choose("s", "pod", "p");
+        memory.cannot_be_had("s", "denied".to_owned(), now);
+        assert!(memory.is_taken("p", now) && !memory.is_chosen("p"));
+        assert_eq!(memory.refusal("p", now), Some((now + REFUSED_FOR, "denied".to_owned())));
+        assert!(!memory.is_taken("p", now + REFUSED_FOR), "its time has come");
+        assert!(!memory.is_taken("p", now - TimeDelta::days(1)), "the clock was set back");
+        memory.heard_of("p", false);
+        assert!(!memory.is_taken("p", now));
     }
 }

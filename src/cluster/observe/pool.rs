@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
@@ -11,10 +12,11 @@ use crate::api::time::{Instant, from_wire};
 use crate::api::{Session, Workspace};
 use crate::cluster::Cluster;
 use crate::cluster::cache::{place_key, pool_key};
-use crate::cluster::memory::pool::{BROKEN, POOL};
+use crate::cluster::memory::pool::POOL;
 use crate::plan::admission::Blocker;
 use crate::plan::policy::{PolicySource, Rules};
 use crate::plan::pool::{self, World};
+use crate::plan::schedule::Wanted;
 use crate::plan::session::Draining;
 use crate::plan::{groundwork, instance, schedule};
 use crate::planted::{self, Bug};
@@ -31,8 +33,9 @@ pub(super) fn candidate(cluster: &Cluster, workspace: &Workspace, session_uid: &
         let node = instance::node(pod);
         node.is_some_and(|node| matches!(cluster.drains.of(node), Draining::Yes(_)))
     };
+    let now = cluster.clock.now();
     let is_taken =
-        |pod: &Pod| !planted::is(Bug::BlindAdoption) && cluster.memory.is_taken(&pod.uid().unwrap_or_default());
+        |pod: &Pod| !planted::is(Bug::BlindAdoption) && cluster.memory.is_taken(&pod.uid().unwrap_or_default(), now);
     let is_adoptable = |pod: &Pod| pool::is_adoptable(pod, &uid, &hash) || planted::is(Bug::AdoptsAnything);
     let mut pods = cluster.stores.pods.under(&pool_key(&uid)).into_iter();
     pods.find(|pod| !is_taken(pod) && is_adoptable(pod) && !drained(pod))
@@ -55,23 +58,7 @@ pub fn world(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<World> {
         return None;
     }
     let name = workspace.name_any();
-    let wanted = workspace.spec.warm.as_ref().map(|warm| {
-        let launched = |session: &&Arc<Session>| {
-            let ready = session.status.as_ref().is_some_and(|status| status.ready_at.is_some());
-            ready || is_admitted(cluster, session)
-        };
-        let sessions = warm.demand.as_ref().map(|_| cluster.stores.sessions_of(&namespace, &name)).unwrap_or_default();
-        let launches = sessions.iter().filter(launched);
-        // One that waited long came into use when it did.
-        let begun = |session: &Arc<Session>| {
-            let ready = session.status.as_ref().and_then(|status| status.ready_at);
-            ready.or_else(|| session.metadata.creation_timestamp.as_ref().map(from_wire))
-        };
-        let launches: Vec<Instant> = launches.filter_map(begun).collect();
-        let hours = cluster.memory.hours(&uid, generation, now, || schedule::hours(warm, now));
-        schedule::wanted(warm, hours, &launches, now)
-    });
-    let wanted = wanted.unwrap_or_default();
+    let wanted = wanted(cluster, &workspace);
     let fence = fence(cluster, &workspace);
     let secret = secret(cluster, &workspace);
     let blocker = match cluster.guard.trouble() {
@@ -83,9 +70,11 @@ pub fn world(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<World> {
         _ => None,
     };
     let slots = slots(cluster, &namespace, &name);
+    let uids = || pods.iter().filter_map(|pod| pod.uid());
+    let refused = uids().filter_map(|uid| Some((uid.clone(), cluster.memory.refusal(&uid, now)?))).collect();
     Some(World {
         hash: template_hash(cluster, &workspace).unwrap_or_default(),
-        promised: pods.iter().filter_map(|pod| pod.uid()).filter(|uid| cluster.memory.is_chosen(uid)).collect(),
+        promised: uids().filter(|uid| cluster.memory.is_chosen(uid)).collect(),
         serving: serving(cluster, &uid, &pods, wanted.count),
         names: cluster.memory.taken_names(&uid),
         holding: slots.holding + slots.promised.len(),
@@ -97,9 +86,43 @@ pub fn world(cluster: &Cluster, workspace: Arc<Workspace>) -> Option<World> {
         hardening: Arc::clone(&cluster.hardening),
         start_timeout: start_timeout.unwrap_or_else(Rules::built_in).start_timeout,
         failed: cluster.memory.failed_child(&uid, POOL, generation, now),
-        broken: cluster.memory.failed_child(&uid, BROKEN, generation, now),
+        broken: cluster.memory.broken(&uid, generation, now),
+        refused,
         workspace,
     })
+}
+
+/// How many instances the pool is to have, by what is written, by the hours, and by what was launched lately.
+fn wanted(cluster: &Cluster, workspace: &Workspace) -> Wanted {
+    let Some(warm) = &workspace.spec.warm else { return Wanted::default() };
+    let (uid, now) = (workspace.uid().unwrap_or_default(), cluster.clock.now());
+    let generation = workspace.metadata.generation;
+    let hours = cluster.memory.hours(&uid, generation, now, || schedule::hours(warm, now));
+    let Some(demand) = &warm.demand else { return schedule::wanted(warm, hours, &[], now) };
+    let (launches, again) =
+        cluster.memory.launches(&uid, generation, || launches(cluster, workspace, schedule::count(demand.max)));
+    let mut wanted = schedule::wanted(warm, hours, &launches, now);
+    let again = again.and_then(|wait| Some(now + TimeDelta::from_std(wait).ok()?));
+    wanted.until = wanted.until.into_iter().chain(again).min();
+    wanted
+}
+
+/// When the sessions of `workspace` were launched, the newest first, of which so many count.
+fn launches(cluster: &Cluster, workspace: &Workspace, most: usize) -> Vec<Instant> {
+    let launched = |session: &&Arc<Session>| {
+        let ready = session.status.as_ref().is_some_and(|status| status.ready_at.is_some());
+        ready || is_admitted(cluster, session)
+    };
+    // One that waited long came into use when it did.
+    let begun = |session: &Arc<Session>| {
+        let ready = session.status.as_ref().and_then(|status| status.ready_at);
+        ready.or_else(|| session.metadata.creation_timestamp.as_ref().map(from_wire))
+    };
+    let sessions = cluster.stores.sessions_of(&workspace.namespace().unwrap_or_default(), &workspace.name_any());
+    let mut launches: Vec<Instant> = sessions.iter().filter(launched).filter_map(begun).collect();
+    launches.sort_unstable_by(|one, other| other.cmp(one));
+    launches.truncate(most);
+    launches
 }
 
 /// The pods that serve a session and were made for a place that no waiting one has, as far as so many are wanted.

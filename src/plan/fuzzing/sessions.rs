@@ -22,7 +22,7 @@ use crate::plan::activity::Observer;
 use crate::plan::child::Child;
 use crate::plan::policy::PolicySource;
 use crate::plan::session::{Attempt, Step, World, adopts, decide, promises_slot};
-use crate::plan::{Plan, phase, shorten, template};
+use crate::plan::{Plan, phase, pool, shorten, template};
 
 /// Whatever a session and its surroundings say, each plan keeps the session's promises, and what was decided comes to
 /// rest.
@@ -267,8 +267,11 @@ fn keeps_to(world: &World, plan: &Plan<Step>, now: Instant) {
                 let unused = match before.instance.as_ref().map(|instance| &instance.uid) {
                     // Only beside the one that the status names.
                     Some(named) => named != uid && uids.contains(named),
-                    // One that broke before anybody could use it: of a pool, of which there is none here.
-                    None => false,
+                    // One of a pool that broke before anybody could use it.
+                    None => {
+                        let is_it = |pod: &&Arc<Pod>| pod.uid().as_ref() == Some(uid) && pool::is_of_a_pool(pod);
+                        before.ready_at.is_none() && world.pods.iter().any(|pod| is_it(&pod))
+                    }
                 };
                 assert!(unused, "a pod discarded under its live session");
             }

@@ -6,17 +6,22 @@ use std::sync::Arc;
 use arbitrary::{Error, Result, Unstructured};
 use chrono::{DateTime, TimeDelta};
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::api::policy::{ActivityRules, ActivitySource};
 use crate::api::time::Instant;
-use crate::api::{MANAGED_BY, MANAGED_BY_LABEL, SESSION_FINALIZER, SESSION_UID_LABEL, Session, Workspace};
+use crate::api::{
+    MANAGED_BY, MANAGED_BY_LABEL, SESSION_FINALIZER, SESSION_UID_LABEL, Session, WARM_SLOT_LABEL, WORKSPACE_ANNOTATION,
+    WORKSPACE_UID_LABEL, Workspace,
+};
 use crate::plan::activity::Observer;
 use crate::plan::admission::{Rival, Rivals};
 use crate::plan::child::Child;
 use crate::plan::contract::Credential;
 use crate::plan::hardening::Hardening;
+use crate::plan::name;
 use crate::plan::policy::PolicySource;
 use crate::plan::session::{Attempt, Draining, Pruner, World};
 
@@ -93,6 +98,7 @@ pub fn world(bytes: &mut Unstructured<'_>, now: Instant) -> Result<World> {
         policy: policy(bytes)?,
         rivals: rivals(bytes, now)?,
         pods: pods(bytes, now)?,
+        // The pool comes last.
         warm: None,
         instance_gone: bytes.ratio(1u8, 16u8)?,
         volume_holder: bytes.ratio(1u8, 16u8)?.then(|| "other".to_owned()),
@@ -117,7 +123,26 @@ pub fn world(bytes: &mut Unstructured<'_>, now: Instant) -> Result<World> {
         },
     };
     watched(&mut world, bytes, now)?;
+    world.warm = warm(world.workspace.as_deref(), bytes)?;
     Ok(world)
+}
+
+/// A pod that waits in the pool of `workspace`, if it has one.
+fn warm(workspace: Option<&Workspace>, bytes: &mut Unstructured<'_>) -> Result<Option<Arc<Pod>>> {
+    let Some(workspace) = workspace.filter(|workspace| workspace.spec.template.is_some()) else { return Ok(None) };
+    if bytes.is_empty() || bytes.ratio(1u8, 2u8)? {
+        return Ok(None);
+    }
+    let (name, uid) = (workspace.name_any(), workspace.uid().unwrap_or_default());
+    let pod = read(json!({
+        "metadata": {
+            "name": name::warm_pod(&name, &uid, 0, ""), "namespace": "n", "uid": "warm", "resourceVersion": "7",
+            "labels": {WORKSPACE_UID_LABEL: uid, WARM_SLOT_LABEL: "0", MANAGED_BY_LABEL: MANAGED_BY},
+            "annotations": {WORKSPACE_ANNOTATION: name},
+        },
+        "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
+    }))?;
+    Ok(Some(Arc::new(pod)))
 }
 
 /// A gateway is asked for the activity, and has said something or not. It comes last, so that inputs that end before mean what

@@ -51,7 +51,8 @@ impl Life {
                 hardening: Arc::default(),
                 start_timeout: TimeDelta::minutes(5),
                 failed: None,
-                broken: None,
+                broken: BTreeMap::new(),
+                refused: HashMap::new(),
             },
             now: at(0),
             made: 0,
@@ -167,7 +168,7 @@ fn a_pool_is_filled_in_growing_batches() {
         life.all_ready();
     }
     assert_eq!(made, [8, 8, 14]);
-    assert_eq!(life.standing(), Standing { desired: 30, replicas: 30, ready: 30, lack: None });
+    assert_eq!(life.standing(), Standing { desired: 30, replicas: 30, ready: 30, lack: None, until: None });
     assert_eq!(life.look().steps, vec![]);
 }
 
@@ -296,19 +297,77 @@ fn pods_that_went_bad_are_replaced_and_the_next_is_made_later() {
     life.status(0, json!({"phase": "Failed", "reason": "Evicted"}));
     let plan = life.look();
     assert!(
-        matches!(&plan.steps[0], Step::Remove { bad: Some(why), .. } if why.contains("Evicted")),
+        matches!(&plan.steps[0], Step::Remove { bad: Some((0, why)), .. } if why.contains("Evicted")),
         "{:?}",
         plan.steps
     );
     assert_eq!(plan.notes[0].reason, "WarmInstanceReplaced");
     assert_eq!(life.waiting(), 2);
-    life.world.broken = Some((at(10), "it stopped".to_owned()));
-    life.world.pods.pop();
+    life.world.broken.insert(0, (at(10), "it stopped".to_owned()));
+    life.world.pods.retain(|pod| slot(pod) != Some(0));
     let plan = life.look();
     assert_eq!((plan.steps, plan.wake), (vec![], Some(at(10))));
     assert!(life.standing().lack.unwrap().1.contains("the last failed: it stopped"));
+    // The other place is filled again at once.
+    life.all_ready();
+    life.adopt(0);
+    let plan = life.look();
+    assert_eq!((made_names(&plan).len(), life.waiting()), (1, 1));
+    assert_eq!(slot(&life.world.pods[0]), Some(1));
     life.now = at(10);
     assert_eq!(life.look().steps.len(), 1);
+    assert!(life.world.pods.iter().any(|pod| slot(pod) == Some(0)));
+}
+
+#[test]
+fn a_secret_that_is_refused_is_made_again_later_and_not_at_once() {
+    let mut life = Life::new(1);
+    life.world.secret = Some(Credential::default());
+    life.look();
+    life.world.failed = Some((at(40), "exceeded quota".to_owned()));
+    let plan = decide(&life.world, at(35));
+    assert_eq!((plan.steps, plan.wake), (vec![], Some(at(40))));
+    assert!(matches!(decide(&life.world, at(40)).steps[..], [Step::EnsureSecret(_)]));
+}
+
+#[test]
+fn a_pod_whose_adoption_was_refused_is_not_counted_as_one_to_be_had_until_it_is_tried_again() {
+    let mut life = Life::new(2);
+    life.rest();
+    let uid = life.world.pods[0].uid().unwrap();
+    life.world.refused.insert(uid, (at(60), "a policy denied it".to_owned()));
+    let standing = life.standing();
+    assert_eq!((standing.ready, standing.until), (1, Some(at(60))));
+    let (reason, message) = standing.lack.unwrap();
+    assert!(reason == "NotAdoptable" && message.contains("a policy denied it"), "{message}");
+    assert_eq!(life.look().steps, vec![], "it is neither replaced nor doubled");
+    life.now = at(60);
+    assert_eq!(life.standing().lack, None);
+}
+
+#[test]
+fn a_pod_that_is_about_to_be_deleted_is_given_to_nobody_and_replaced() {
+    let mut life = Life::new(1);
+    life.rest();
+    life.status(
+        0,
+        json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"},
+        {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]}),
+    );
+    assert!(!is_adoptable(&life.world.pods[0], "w", &life.world.hash));
+    assert!(matches!(life.look().steps[..], [Step::Remove { bad: None, .. }, Step::Make(_)]));
+}
+
+#[test]
+fn a_pod_that_was_somebodys_is_given_to_nobody_else() {
+    for said in [USER_ANNOTATION, SESSION_ANNOTATION] {
+        let mut life = Life::new(1);
+        life.rest();
+        let pod = Arc::make_mut(&mut life.world.pods[0]);
+        pod.metadata.annotations.get_or_insert_default().insert(said.to_owned(), "ana".to_owned());
+        assert!(!is_adoptable(&life.world.pods[0], "w", &life.world.hash));
+        assert!(matches!(life.look().steps[0], Step::Remove { .. }));
+    }
 }
 
 #[test]
@@ -448,6 +507,11 @@ fn a_draining_node_is_left_at_once() {
     assert_eq!(life.standing().ready, 1);
     let steps = life.look().steps;
     assert!(matches!(&steps[..], [Step::Remove { uid, bad: None, .. }, Step::Make(_)] if uid == "p1"), "{steps:?}");
+    // One that tolerates the mark comes up there again and again: later each time.
+    let newest = Arc::make_mut(life.world.pods.last_mut().unwrap());
+    newest.spec.get_or_insert_default().node_name = Some("node-1".to_owned());
+    let steps = life.look().steps;
+    assert!(matches!(&steps[0], Step::Remove { bad: Some(_), .. }), "{steps:?}");
 }
 
 #[test]

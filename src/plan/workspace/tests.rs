@@ -73,6 +73,22 @@ fn the_phase_says_whether_a_launch_would_succeed() {
 }
 
 #[test]
+fn those_who_work_and_those_that_wait_for_somebody_are_given_the_credentials_of_today() {
+    let makes = |world: &World| decide(world, at(0)).steps.iter().any(|step| matches!(step, Step::EnsureSecret(_)));
+    let unmade = World { secret: Some(Credential::default()), ..spec(json!({})) };
+    assert!(!makes(&unmade), "who is launched next makes it");
+    assert!(makes(&World { holding: 1, ..unmade.clone() }));
+    let waits = Standing { replicas: 1, ..Standing::default() };
+    assert!(makes(&World { pool: Some(waits), ..unmade }));
+}
+
+#[test]
+fn a_look_is_taken_when_time_alone_changes_the_pool() {
+    let pool = Standing { until: Some(at(60)), ..Standing::default() };
+    assert_eq!(decide(&World { pool: Some(pool), ..spec(json!({})) }, at(0)).wake, Some(at(60)));
+}
+
+#[test]
 fn the_api_server_is_asked_once_for_each_generation() {
     let untried = World { trial: Trial::NotMade, ..spec(json!({})) };
     assert!(decide(&untried, at(0)).steps.iter().any(|step| matches!(step, Step::Try(_))));

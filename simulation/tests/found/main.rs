@@ -1,12 +1,15 @@
-//! What trials have found, each as a scenario of its own: what a seed means changes with the people and the dice.
+//! What trials have found, each as a scenario of its own: what a seed means changes with the people and the dice. And what they
+//! are too patient to tell apart.
 
 #![expect(clippy::unwrap_used, reason = "a test says what must be so")]
+
+mod pools;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use berth::api::{SESSION_UID_LABEL, Session};
+use berth::api::{SESSION_UID_LABEL, Session, Workspace};
 use berth::clock::Clock;
 use berth::cluster::patience;
 use berth::metrics::Metrics;
@@ -16,8 +19,10 @@ use berth_simulation::collector::Collector;
 use berth_simulation::kubelet::Kubelet;
 use berth_simulation::scheduler::Scheduler;
 use berth_simulation::{After, ApiServer, Before, Call, Dice, Fate, Outcome, SimClock, Verb};
+use chrono::TimeDelta;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -26,15 +31,23 @@ use tower::Layer;
 /// How long anything may take, on the simulated clock.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// A cluster with one operator, whose fate this is.
+/// A cluster of two nodes with one operator, whose fate this is. Pods are on the first, unless that is being drained.
 fn cluster(fate: Arc<dyn Fate>) -> ApiServer {
     let dice = Dice::new(1);
     let server = ApiServer::new(SimClock::new(), &dice);
     server.namespace("demo");
     server.namespace("berth-system");
     server.set_fate(fate);
-    tokio::spawn(Scheduler::new(&server, &dice, "node-1").run());
-    tokio::spawn(Kubelet::new(&server, &dice, "node-1").run());
+    let nodes = server.clone();
+    let scheduler = Scheduler::new(&server, &dice, "node-1").places(move |_, _| {
+        let first = nodes.object("nodes", "", "node-1");
+        let is_drained = first.is_some_and(|node| node["spec"]["unschedulable"] == true);
+        Some(if is_drained { "node-2" } else { "node-1" }.to_owned())
+    });
+    tokio::spawn(scheduler.run());
+    for node in ["node-1", "node-2"] {
+        tokio::spawn(Kubelet::new(&server, &dice, node).run());
+    }
     tokio::spawn(Collector::new(&server, &dice).run());
     let client = Client::new(patience::layer().layer(Front::new(server.clone(), "operator")), "default");
     let clock = server.clock().clone();
@@ -47,8 +60,8 @@ fn cluster(fate: Arc<dyn Fate>) -> ApiServer {
     server
 }
 
-/// A Workspace, and a Session on it.
-fn launch(server: &ApiServer) {
+/// A Workspace.
+fn offer(server: &ApiServer) {
     let workspace = json!({
         "apiVersion": "berth.dev/v1alpha1", "kind": "Workspace", "metadata": { "name": "desk" },
         "spec": {
@@ -56,13 +69,22 @@ fn launch(server: &ApiServer) {
             "template": { "spec": { "containers": [{ "name": "main", "image": "desk:1" }] } },
         },
     });
+    server.put("POST", "/apis/berth.dev/v1alpha1/namespaces/demo/workspaces", &workspace).unwrap();
+}
+
+/// A Session on that Workspace.
+fn launch(server: &ApiServer) {
     let session = json!({
         "apiVersion": "berth.dev/v1alpha1", "kind": "Session", "metadata": { "name": "mine" },
         "spec": { "workspaceRef": { "name": "desk" }, "user": { "id": "ana" } },
     });
-    for (plural, object) in [("workspaces", workspace), ("sessions", session)] {
-        server.put("POST", &format!("/apis/berth.dev/v1alpha1/namespaces/demo/{plural}"), &object).unwrap();
-    }
+    server.put("POST", "/apis/berth.dev/v1alpha1/namespaces/demo/sessions", &session).unwrap();
+}
+
+/// Somebody drains the first node.
+fn drain(server: &ApiServer) {
+    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "node-1" }, "spec": { "unschedulable": true } });
+    server.put("POST", "/api/v1/nodes", &node).unwrap();
 }
 
 /// Waits until `look` finds something.
@@ -108,6 +130,7 @@ async fn a_list_or_watch_that_is_never_answered_is_begun_anew() {
     ] {
         let server = cluster(Arc::new(Silence { verb, resource, left: AtomicU32::new(2) }));
         sleep(Duration::from_secs(2)).await;
+        offer(&server);
         launch(&server);
         eventually(&format!("a launch although {verb:?} of {resource} was not answered"), || is_active(&server)).await;
     }
@@ -116,6 +139,7 @@ async fn a_list_or_watch_that_is_never_answered_is_begun_anew() {
 #[tokio::test(start_paused = true)]
 async fn a_pod_whose_labels_are_taken_while_it_starts_is_found_again() {
     let server = cluster(Arc::new(berth_simulation::apiserver::fate::Kind));
+    offer(&server);
     launch(&server);
     let pod = eventually("the pod", || server.objects("pods").first().cloned()).await;
     let path = format!("/api/v1/namespaces/demo/pods/{}", pod["metadata"]["name"].as_str().unwrap());
@@ -171,4 +195,15 @@ async fn a_leader_goes_on_where_a_renewal_was_given_up_and_landed_and_the_next_i
     assert!(before.is_some());
     sleep(Duration::from_secs(30)).await;
     assert_ne!(version(), before, "nobody renews any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_was_set_past_a_deadline_is_noticed_long_before_the_sleep_until_it_is_over() {
+    let server = cluster(Arc::new(berth_simulation::apiserver::fate::Kind));
+    offer(&server);
+    launch(&server);
+    eventually("the session is active", || is_active(&server)).await;
+    server.clock().jump(TimeDelta::days(1));
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(is_active(&server), None, "nobody has used it for a day, by the clock");
 }

@@ -131,7 +131,7 @@ mod planted {
     use super::*;
     use berth::planted::Bug;
 
-    /// What no trial can see: what is made good so soon that only a unit test sees it, what takes a process that is
+    /// What no trial can see: what is made good so soon that only a scenario sees it, what takes a process that is
     /// stopped between two of its own lines, and what takes a delay at one moment that the dice seldom meet.
     const BY_OTHERS: [Bug; 4] = [Bug::OlderWins, Bug::ListForgetsNothing, Bug::FormerLeaderWrites, Bug::BlindRemoval];
 

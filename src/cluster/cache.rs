@@ -403,6 +403,3 @@ where
 fn version<K: Resource>(object: &K) -> u64 {
     object.meta().resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
-
-#[cfg(test)]
-mod tests;

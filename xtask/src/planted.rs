@@ -15,14 +15,9 @@ const LEFT: &str = ": left to another suite";
 /// What the trials print of a bug that they should have found.
 const MISSED: &str = "NOT FOUND";
 
-/// Bugs that trials cannot find, and the tests that do: what cargo is asked for, and their names.
-const BY_TESTS: [(&str, Tests); 3] = [
-    ("OlderWins", (&["--features", "berth/planted", "--lib"], "cluster::cache::")),
-    ("ListForgetsNothing", (&["--features", "berth/planted", "--lib"], "cluster::cache::")),
-    ("BlindRemoval", (&["--features", "berth-simulation/planted", "--test", "found"], "pools::")),
-];
-
-type Tests = (&'static [&'static str], &'static str);
+/// Bugs that trials cannot find, and the scenarios that do, by their names.
+const BY_SCENARIOS: [(&str, &str); 3] =
+    [("OlderWins", "caches::"), ("ListForgetsNothing", "caches::"), ("BlindRemoval", "pools::")];
 
 /// The bug that takes a process which is stopped between two of its own lines, and the fault plan that does that.
 const BY_PLAN: (&str, &str) = ("FormerLeaderWrites", "race/stopped/4");
@@ -41,17 +36,17 @@ pub fn check(cache: &Cache) -> Result<()> {
         bail!("trials do not find what they should: {missed}");
     }
     let left: Vec<&str> = found.lines().filter_map(|line| line.strip_suffix(LEFT)).collect();
-    let known = |bug: &&str| BY_TESTS.iter().map(|(bug, _)| *bug).chain([BY_PLAN.0]).any(|known| known == *bug);
+    let known = |bug: &&str| BY_SCENARIOS.iter().map(|(bug, _)| *bug).chain([BY_PLAN.0]).any(|known| known == *bug);
     if let Some(unknown) = left.iter().find(|bug| !known(bug)) {
         bail!("trials leave {unknown} to another suite, and none has it");
     }
-    for (bug, tests) in BY_TESTS {
+    for (bug, scenarios) in BY_SCENARIOS {
         step(&format!("planted: {bug}"), || {
-            if !run(cache, tests).succeeds() {
-                bail!("the tests {} fail without a bug", tests.1);
+            if !play(cache, scenarios).succeeds() {
+                bail!("the scenarios {scenarios} fail without a bug");
             }
-            if run(cache, tests).env("BERTH_PLANTED", bug).succeeds() {
-                bail!("the tests {} do not find {bug}", tests.1);
+            if play(cache, scenarios).env("BERTH_PLANTED", bug).succeeds() {
+                bail!("the scenarios {scenarios} do not find {bug}");
             }
             Ok(())
         })?;
@@ -82,6 +77,8 @@ fn by_plan(cache: &Cache, bug: &str, plan: &str) -> Result<()> {
     Ok(())
 }
 
-fn run(cache: &Cache, (those, names): Tests) -> Run {
-    compile::cargo(cache).args(["test", "--quiet", "--locked"]).args(those).arg(names)
+/// The scenarios of these names, with the build that the trials had.
+fn play(cache: &Cache, scenarios: &str) -> Run {
+    let those = ["--features", "berth-simulation/planted", "--test", "found"];
+    compile::cargo(cache).args(["test", "--quiet", "--locked"]).args(those).arg(scenarios)
 }

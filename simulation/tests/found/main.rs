@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what must be so")]
 
+mod caches;
 mod pools;
 
 use std::sync::Arc;

@@ -1,6 +1,13 @@
-//! How what the watches bring and what we wrote are merged.
+//! How what the watches bring and what the operator wrote are merged: what goes wrong there is made good so soon that no trial
+//! sees it.
 
-use super::*;
+use berth::api::SESSION_UID_LABEL;
+use berth::cluster::cache::Stores;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+use kube::core::error_boundary::InvalidObject;
+use kube::runtime::watcher::Event;
 use serde_json::json;
 
 fn pod(version: &str, session: &str) -> Pod {

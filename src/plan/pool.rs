@@ -274,11 +274,13 @@ impl<'a> Count<'a> {
         self.staying.iter().filter(|(_, member)| *member == Member::Ready).count()
     }
 
+    /// What the first of those that stay says of itself, where it is so.
+    fn first<'b>(&'b self, says: impl Fn(&'b Member) -> Option<&'b String>) -> Option<&'b String> {
+        self.staying.iter().find_map(|(_, member)| says(member))
+    }
+
     fn unschedulable(&self) -> Option<&String> {
-        self.staying.iter().find_map(|(_, member)| match member {
-            Member::Unschedulable(why) => Some(why),
-            _ => None,
-        })
+        self.first(|member| if let Member::Unschedulable(why) = member { Some(why) } else { None })
     }
 
     /// The places of those that stay.
@@ -286,17 +288,14 @@ impl<'a> Count<'a> {
         self.staying.iter().filter_map(|(pod, _)| slot(pod)).collect()
     }
 
-    /// The places that stay empty for now: what stood there last went bad.
-    fn held(&self, world: &World, now: Instant) -> BTreeSet<u32> {
+    /// The places to be filled now, where there is room for so many. Where what stood last went bad it stays empty for a while.
+    fn vacant(&self, room: usize, world: &World, now: Instant) -> Vec<u32> {
         let taken = self.taken();
-        let is_wanted =
-            |slot: u32| usize::try_from(slot).is_ok_and(|slot| slot < self.wanted) && !taken.contains(&slot);
-        world.broken.iter().filter(|(slot, (at, _))| *at > now && is_wanted(**slot)).map(|(slot, _)| *slot).collect()
-    }
-
-    /// How many are to be made now, where there is room for so many.
-    fn lacking(&self, room: usize, world: &World, now: Instant) -> usize {
-        self.wanted.saturating_sub(self.staying.len() + self.held(world, now).len()).min(room)
+        let is_held = |slot: &u32| world.broken.get(slot).is_some_and(|(at, _)| *at > now) && !taken.contains(slot);
+        let wanted = 0..u32::try_from(self.wanted).unwrap_or(u32::MAX);
+        let held = wanted.filter(is_held).count();
+        let lacking = self.wanted.saturating_sub(self.staying.len() + held).min(room);
+        (0..).filter(|slot| !taken.contains(slot) && !is_held(slot)).take(lacking).collect()
     }
 
     /// How many may be made now: as many at once as have come to something before, or a few; none while the cluster has no room for
@@ -311,11 +310,11 @@ impl<'a> Count<'a> {
 
     /// How many of an older template leave now: as many as are made, or, where the cluster is full, to make room. Once there are
     /// enough of the new one, all of them.
-    fn replaced(&self, lacking: usize, world: &World, now: Instant) -> usize {
+    fn replaced(&self, made: usize, world: &World, now: Instant) -> usize {
         let makes_room = self.unschedulable().is_some() && !is_held_up(world, now);
         match makes_room || self.staying.len() >= self.wanted {
             true => BATCH,
-            false => lacking.min(BATCH),
+            false => made.min(BATCH),
         }
     }
 }
@@ -350,18 +349,9 @@ fn decide(world: &World, now: Instant) -> Plan<Step> {
 
 fn standing_of(world: &World, count: &Count<'_>, now: Instant) -> Standing {
     let (desired, ready) = (count.wanted, count.ready());
-    let trouble = || {
-        count.staying.iter().find_map(|(_, member)| match member {
-            Member::Coming(trouble, _) => trouble.clone(),
-            _ => None,
-        })
-    };
-    let refused = || {
-        count.staying.iter().find_map(|(_, member)| match member {
-            Member::Refused(why) => Some(why),
-            _ => None,
-        })
-    };
+    let trouble =
+        || count.first(|member| if let Member::Coming(trouble, _) = member { trouble.as_ref() } else { None });
+    let refused = || count.first(|member| if let Member::Refused(why) = member { Some(why) } else { None });
     // The last that went bad, and whose place nobody has since.
     let broken = || {
         let taken = count.taken();
@@ -403,12 +393,12 @@ fn plan(world: &World, count: &Count<'_>, now: Instant) -> Plan<Step> {
     }
     let room = count.room(world, now);
     let free = |pod: &Arc<Pod>| !world.promised.contains(&pod.uid().unwrap_or_default());
-    let lacking = count.lacking(room, world, now);
-    let outdated = count.outdated.iter().take(count.replaced(lacking, world, now)).map(|pod| (*pod, None));
+    let vacant = count.vacant(room, world, now);
+    let outdated = count.outdated.iter().take(count.replaced(vacant.len(), world, now)).map(|pod| (*pod, None));
     let leaving: Vec<_> =
         count.leaving.iter().take(BATCH).cloned().chain(outdated).filter(|(pod, _)| free(pod)).collect();
     let mut steps: Vec<Step> = leaving.iter().map(|(pod, bad)| remove(pod, bad.clone())).collect();
-    let made = made(world, count, lacking, now);
+    let made = made(world, vacant);
     if !made.is_empty() || (is_doubted(count, now) && !is_held_up(world, now)) {
         steps.extend(world.secret.clone().map(Step::EnsureSecret));
     }
@@ -455,11 +445,11 @@ fn wake(world: &World, count: &Count<'_>, now: Instant) -> Option<Instant> {
     given_up.chain(doubt).chain(retry).chain(refill).chain(world.wanted.until).filter(|at| *at > now).min()
 }
 
-/// The pods to make now, which are so many.
-fn made(world: &World, count: &Count<'_>, lacking: usize, now: Instant) -> Vec<Value> {
-    let Some(template) = world.workspace.spec.template.as_ref().filter(|_| lacking > 0) else { return Vec::new() };
+/// The pods to make now, in these places.
+fn made(world: &World, places: Vec<u32>) -> Vec<Value> {
+    let template = world.workspace.spec.template.as_ref().filter(|_| !places.is_empty());
+    let Some(template) = template else { return Vec::new() };
     let blank = pod::for_pool(&world.workspace, template, &world.hardening);
-    let (taken, held) = (count.taken(), count.held(world, now));
     let before = heads(world.pods.iter().chain(&world.serving));
     let workspace = (world.workspace.name_any(), world.workspace.uid().unwrap_or_default());
     let pod = |slot: u32| {
@@ -482,7 +472,7 @@ fn made(world: &World, count: &Count<'_>, lacking: usize, now: Instant) -> Vec<V
         }
         pod
     };
-    (0..).filter(|slot| !taken.contains(slot) && !held.contains(slot)).take(lacking).map(pod).collect()
+    places.into_iter().map(pod).collect()
 }
 
 /// The pod that was last in each place: of those that are known, one whose place none of the others took.

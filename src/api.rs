@@ -7,6 +7,7 @@ pub mod duration;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod network;
+pub mod pod;
 pub mod policy;
 pub mod reason;
 pub mod session;

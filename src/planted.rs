@@ -45,11 +45,13 @@ pub enum Bug {
     GeneratedRefill,
     /// What a pool gives up is deleted whatever became of it since it was seen.
     BlindRemoval,
+    /// What the hours of a pool asked for first is asked for ever.
+    OldHours,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::GeneratedName,
         Self::DeleteWithoutUid,
         Self::CacheIsEvidence,
@@ -70,6 +72,7 @@ impl Bug {
         Self::AdoptsAnything,
         Self::GeneratedRefill,
         Self::BlindRemoval,
+        Self::OldHours,
     ];
 
     /// The bug of this name, as `Debug` writes it.

@@ -29,11 +29,13 @@ pub enum Workload {
     Upgrade,
     /// Two launches at once onto two pods that wait, and their refill.
     Warm,
+    /// A pool that is made larger, edited and given up, each beside a launch.
+    Pool,
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Launch,
         Self::Idle,
         Self::MaxDuration,
@@ -43,6 +45,7 @@ impl Workload {
         Self::Template,
         Self::Upgrade,
         Self::Warm,
+        Self::Pool,
     ];
 
     fn name(self) -> &'static str {
@@ -56,6 +59,7 @@ impl Workload {
             Self::Template => "template",
             Self::Upgrade => "upgrade",
             Self::Warm => "warm",
+            Self::Pool => "pool",
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What the people do in each workload, and what they wait for. Owns the scripts: they know nothing of faults.
 
+use std::sync::Arc;
+
 use anyhow::Result;
+use berth::api::SESSION_UID_LABEL;
 use serde_json::{Value, json};
 
 use crate::plan::Workload;
@@ -49,6 +52,7 @@ pub async fn play(workload: Workload, stage: &Stage) -> Result<()> {
         Workload::Template => edit(stage).await,
         Workload::Upgrade => upgrade(stage).await,
         Workload::Warm => warm(stage).await,
+        Workload::Pool => pool(stage).await,
     }
 }
 
@@ -163,10 +167,7 @@ async fn warm(stage: &Stage) -> Result<()> {
     let mut spec = workspace(template(json!({})), 4);
     spec["warm"] = json!({ "replicas": 2 });
     offer(stage, spec).await?;
-    let full = |stage: &Stage| {
-        let says = |workspace: &Value| workspace.pointer("/status/warm/ready") == Some(&json!(2));
-        stage.objects("workspaces.berth.dev").iter().any(|workspace| says(workspace)).then_some(())
-    };
+    let full = |stage: &Stage| ready(stage, 2);
     stage.until("two pods wait", full).await?;
     let (first, second) = futures::join!(stage.session("first", "ana"), stage.session("second", "ben"));
     first.and(second)?;
@@ -177,4 +178,47 @@ async fn warm(stage: &Stage) -> Result<()> {
     stage.disconnect("second").await?;
     stage.phase("first", "Disconnected").await?;
     stage.phase("second", "Disconnected").await
+}
+
+/// Whether so many pods wait, by the Workspace's own word.
+fn ready(stage: &Stage, count: usize) -> Option<()> {
+    let says = |workspace: &Value| workspace.pointer("/status/warm/ready") == Some(&json!(count));
+    stage.objects("workspaces.berth.dev").iter().any(|workspace| says(workspace)).then_some(())
+}
+
+/// Changes the Workspace, while somebody launches from it.
+async fn changed_beside(stage: &Stage, spec: Value, session: &str, user: &str) -> Result<()> {
+    let patch = json!({ "spec": spec });
+    let (changed, launched) = futures::join!(stage.patch("workspaces/box", &patch), stage.session(session, user));
+    changed.and(launched)?;
+    stage.phase(session, "Active").await
+}
+
+async fn pool(stage: &Stage) -> Result<()> {
+    let mut spec = workspace(template(json!({})), 4);
+    spec["warm"] = json!({ "replicas": 1 });
+    offer(stage, spec).await?;
+    stage.until("a pod waits", |stage| ready(stage, 1)).await?;
+    changed_beside(stage, json!({ "warm": { "replicas": 2 } }), "first", "ana").await?;
+    stage.until("two pods wait", |stage| ready(stage, 2)).await?;
+    let image = json!([{ "name": "main", "image": "simulated:2" }]);
+    changed_beside(stage, json!({ "template": { "spec": { "containers": image } } }), "second", "ben").await?;
+    let serves = |pod: &&Arc<Value>| pod["metadata"]["labels"][SESSION_UID_LABEL].is_string();
+    let edited = |stage: &Stage| {
+        let pods = stage.objects("pods");
+        let is_new = |pod: &Arc<Value>| pod["spec"]["containers"][0]["image"] == "simulated:2";
+        let waiting: Vec<_> = pods.iter().filter(|pod| !serves(pod)).collect();
+        (waiting.len() == 2 && waiting.into_iter().all(is_new)).then_some(())
+    };
+    stage.until("two pods of the new template wait", edited).await?;
+    changed_beside(stage, json!({ "warm": null }), "third", "eve").await?;
+    let empty = |stage: &Stage| stage.objects("pods").iter().all(|pod| serves(&pod)).then_some(());
+    stage.until("no pod waits", empty).await?;
+    for session in ["first", "second", "third"] {
+        stage.disconnect(session).await?;
+    }
+    for session in ["first", "second", "third"] {
+        stage.phase(session, "Disconnected").await?;
+    }
+    Ok(())
 }

@@ -3,9 +3,9 @@
 
 use std::fmt::Debug;
 
+use crate::api::pod::Pod;
 use chrono::{DateTime, Datelike, SubsecRound, TimeDelta, Timelike};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::core::DeserializeGuard;

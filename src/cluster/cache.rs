@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use k8s_openapi::api::core::v1::Pod;
+use crate::api::pod::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -19,7 +19,7 @@ use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 
-use self::index::{Index, Keys, reference};
+use self::index::{Index, Keys};
 use self::keys::stage_key;
 pub use self::keys::{Stage, key, place_key, pool_key, user_key};
 use super::slim::Slim;
@@ -396,6 +396,11 @@ where
         self.writer.apply_watcher_event(&Event::Delete(known.as_ref().clone()));
         self.index.drop(Some(&known));
     }
+}
+
+/// The name of an object, by which it is known.
+fn reference<K: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> ObjectRef<K> {
+    ObjectRef::new(meta.name.as_deref().unwrap_or_default()).within(meta.namespace.as_deref().unwrap_or_default())
 }
 
 /// The resource version as a number. Versions of one kind are comparable: etcd's revisions, and a promise since

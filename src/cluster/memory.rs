@@ -13,10 +13,11 @@ use tokio::time::Instant;
 use crate::api::time::Instant as WallTime;
 use crate::plan::child::Failure;
 use crate::plan::endpoint::Target;
+use crate::plan::schedule::Hours;
 use crate::plan::session::Attempt;
 use crate::plan::workspace::Trial;
 use crate::planted::{self, Bug};
-use pool::{KnownHours, KnownLaunches, OfPoolPod};
+use pool::{OfGeneration, OfPoolPod};
 
 /// The delays between looks at an object that fail.
 const LOOKS: Backoff = Backoff { first: Duration::from_millis(50), last: Duration::from_secs(30) };
@@ -61,7 +62,7 @@ pub struct Memory {
     admission: Mutex<()>,
 }
 
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct OfSession {
     promised: bool,
     attempt: Attempt,
@@ -112,16 +113,16 @@ struct OfWorkspace {
     failed_trials: u32,
     /// What became of the last attempt at what it has beside its instances, by kind, and how many have failed.
     children: HashMap<&'static str, FailedChild>,
-    /// What the template of a generation makes.
-    hash: Option<(Option<i64>, String)>,
+    /// What its template makes.
+    hash: OfGeneration<String>,
     /// Who has a name that a pod of its pool was to get, where that is not known by its labels: the uid by name.
     names: HashMap<String, String>,
     /// The places of its pool whose pod went bad lately.
     places: HashMap<u32, FailedChild>,
-    /// What the schedule of a generation asks for.
-    hours: Option<KnownHours>,
-    /// When sessions were launched, as a generation counts them.
-    launches: Option<KnownLaunches>,
+    /// What its schedule asks for, and when that was asked: a clock that is before it was set back since.
+    hours: OfGeneration<(WallTime, Hours)>,
+    /// When its sessions were launched, and when they were counted.
+    launches: OfGeneration<(Instant, Vec<WallTime>)>,
     /// When its Secret was last made.
     secret: Option<Instant>,
     /// When its status was last written.
@@ -150,9 +151,7 @@ impl Memory {
 
     /// The promise was kept, or is void.
     pub fn settle(&self, uid: &str) {
-        if let Some(known) = lock(&self.sessions).get_mut(uid) {
-            known.promised = false;
-        }
+        self.change_session(uid, |known| known.promised = false);
     }
 
     /// Whether the session was promised a slot.
@@ -167,9 +166,7 @@ impl Memory {
 
     /// The instance was made.
     pub fn made(&self, uid: &str) {
-        if let Some(known) = lock(&self.sessions).get_mut(uid) {
-            (known.attempt, known.failed_attempts) = (Attempt::None, 0);
-        }
+        self.change_session(uid, |known| (known.attempt, known.failed_attempts) = (Attempt::None, 0));
     }
 
     /// The attempt failed for good.
@@ -208,8 +205,16 @@ impl Memory {
 
     /// A look at the session succeeded.
     pub fn session_succeeded(&self, uid: &str) {
-        if let Some(known) = lock(&self.sessions).get_mut(uid) {
-            known.failed_looks = 0;
+        self.change_session(uid, |known| known.failed_looks = 0);
+    }
+
+    /// Changes what is known of a session, if anything is. Of a live one it is mostly nothing, and then takes no room.
+    fn change_session(&self, uid: &str, change: impl FnOnce(&mut OfSession)) {
+        let mut sessions = lock(&self.sessions);
+        let Some(known) = sessions.get_mut(uid) else { return };
+        change(known);
+        if *known == OfSession::default() {
+            sessions.remove(uid);
         }
     }
 

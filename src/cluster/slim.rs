@@ -1,7 +1,8 @@
-//! What of an object no decision needs is not kept: of thousands of pods most of the memory would be their specs. Owns which
-//! part that is. A field that a planner begins to read must be kept here; `a_slim_pod_says_the_same` holds them together.
+//! What of an object no decision needs is not kept, where its type cannot leave it out. Owns which part that is. What a planner begins to
+//! read must be kept here; `a_slim_pod_says_the_same` holds them together.
 
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus};
+use crate::api::pod::Pod;
+use k8s_openapi::api::core::v1::PodCondition;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -20,9 +21,15 @@ pub trait Slim: Resource {
     }
 }
 
+/// The object once more, as `kubectl apply` writes it into an annotation: of any size.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// A list that was read has room for more than it has.
 fn slim_meta(meta: &mut ObjectMeta) {
     meta.managed_fields = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
     meta.owner_references.iter_mut().for_each(Vec::shrink_to_fit);
     meta.finalizers.iter_mut().for_each(Vec::shrink_to_fit);
 }
@@ -49,43 +56,12 @@ impl Slim for PodDisruptionBudget {
 impl Slim for Pod {
     fn slim(&mut self) {
         slim_meta(&mut self.metadata);
-        let name_alone = |container: &Container| Container {
-            name: container.name.clone(),
-            restart_policy: container.restart_policy.clone(),
-            ..Container::default()
-        };
-        self.spec = self.spec.take().map(|spec| PodSpec {
-            node_name: spec.node_name,
-            init_containers: spec.init_containers.map(|all| all.iter().map(name_alone).collect()),
-            ..PodSpec::default()
-        });
-        self.status = self.status.take().map(|status| PodStatus {
-            phase: status.phase,
-            reason: status.reason,
-            message: status.message,
-            conditions: status.conditions.map(slim_conditions),
-            pod_ip: status.pod_ip,
-            start_time: status.start_time,
-            init_container_statuses: status.init_container_statuses.map(slim_statuses),
-            container_statuses: status.container_statuses.map(slim_statuses),
-            ..PodStatus::default()
-        });
+        if let Some(status) = &mut self.status {
+            status.conditions = status.conditions.take().map(slim_conditions);
+            status.init_container_statuses.iter_mut().for_each(Vec::shrink_to_fit);
+            status.container_statuses.iter_mut().for_each(Vec::shrink_to_fit);
+        }
     }
-}
-
-fn slim_statuses(statuses: Vec<ContainerStatus>) -> Vec<ContainerStatus> {
-    let slim = |status: ContainerStatus| ContainerStatus {
-        name: status.name,
-        ready: status.ready,
-        restart_count: status.restart_count,
-        started: status.started,
-        state: status.state,
-        last_state: status.last_state,
-        ..ContainerStatus::default()
-    };
-    let mut statuses: Vec<ContainerStatus> = statuses.into_iter().map(slim).collect();
-    statuses.shrink_to_fit();
-    statuses
 }
 
 /// The conditions that say how far a pod has come or why it goes.
@@ -98,8 +74,9 @@ fn slim_conditions(mut conditions: Vec<PodCondition>) -> Vec<PodCondition> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::SessionStatus;
+    use crate::api::{ACCESS_ANNOTATION, SessionStatus};
     use crate::plan::{instance, pod, trace};
+    use kube::ResourceExt;
     use serde_json::{Value, json};
 
     /// A pod as a kubelet reports it, with everything that a pod may have in reach of our eyes.
@@ -110,7 +87,7 @@ mod tests {
         let object = json!({
             "metadata": {
                 "name": "p", "namespace": "n", "uid": "u", "resourceVersion": "7", "creationTimestamp": "2026-01-31T11:59:52Z", "labels": { "berth.dev/session-uid": "s" },
-                "annotations": { "berth.dev/access": "http:8080/lab" }, "managedFields": [{ "manager": "m" }],
+                "annotations": { "berth.dev/access": "http:8080/lab", LAST_APPLIED: "{}" }, "managedFields": [{ "manager": "m" }],
             },
             "spec": {
                 "nodeName": "node-1", "tolerations": [{ "operator": "Exists" }],
@@ -201,7 +178,7 @@ mod tests {
             let told = |pod: &Pod| trace::launch(&SessionStatus::default(), &launched(), Some(pod));
             assert!(told(&whole).len() > 1, "{:?}", told(&whole));
             assert_eq!(told(&slim), told(&whole));
-            assert!(slim.spec.unwrap().containers.is_empty(), "what nobody reads is kept");
+            assert!(slim.annotations().keys().eq([ACCESS_ANNOTATION]), "what nobody reads is kept");
             said.insert(format!("{:?}", instance::health(&whole)));
         }
         assert_eq!(said.len(), 7, "each is a case of its own: {said:#?}");

@@ -5,7 +5,7 @@ pub mod sessions;
 pub mod workspaces;
 pub mod worlds;
 
-use k8s_openapi::api::core::v1::Pod;
+use crate::api::pod::Pod;
 use serde_json::{Value, json};
 
 use crate::api::fuzzing::{is_written_alike, settles};

@@ -1,7 +1,8 @@
 //! What a pod says about the instance: usable, not yet and why, or lost. Owns the reading of a pod's status;
 //! not what follows from it.
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition};
+use crate::api::pod::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, PodCondition};
 use kube::ResourceExt;
 
 use crate::api::ACCESS_ANNOTATION;

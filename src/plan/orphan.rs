@@ -1,7 +1,7 @@
 //! An instance that nobody collects: its Session is gone, or the Workspace in whose pool it waited, and somebody has taken its
 //! owner, by which Kubernetes would have deleted it. Owns how such a pod is told from a stranger's.
 
-use k8s_openapi::api::core::v1::Pod;
+use crate::api::pod::Pod;
 use kube::ResourceExt;
 
 use crate::api::{SESSION_ANNOTATION, SESSION_UID_LABEL, WORKSPACE_ANNOTATION, WORKSPACE_UID_LABEL};

@@ -1,7 +1,7 @@
 //! The pod that a session is given, at once or by way of a pool: the template as `hardening` merges it, with what Berth must
 //! have on top. Built as JSON, so that fields of a newer Kubernetes pass through untouched.
 
-use k8s_openapi::api::core::v1::Pod;
+use crate::api::pod::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use serde_json::{Map, Value, json};

@@ -11,8 +11,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use crate::api::pod::Pod;
 use chrono::TimeDelta;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::Value;
 

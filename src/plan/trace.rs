@@ -6,7 +6,8 @@
 
 use std::cmp;
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use crate::api::pod::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::ContainerState;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 

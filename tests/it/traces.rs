@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use berth::api::pod::Pod;
 use berth::api::{Session, SessionStatus};
 use berth::clock::Clock;
 use berth::metrics::Metrics;
 use berth::operator::Operator;
 use berth::settings::traces::TraceSettings;
 use berth::traces::Traces;
-use k8s_openapi::api::core::v1::Pod;
 use kube::{Client, Config};
 use serde_json::json;
 use tokio::net::TcpListener;

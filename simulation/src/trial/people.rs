@@ -16,6 +16,8 @@ pub const NAMESPACE: &str = "demo";
 
 const BERTH: &str = "/apis/berth.dev/v1alpha1/namespaces/demo";
 const CORE: &str = "/api/v1/namespaces/demo";
+/// The hours in which a pool is larger: the first five minutes of each ten.
+const WINDOW: [&str; 2] = ["*/10 * * * *", "5-55/10 * * * *"];
 const WORKSPACES: [&str; 5] = ["desk", "room", "store", "once", "warm"];
 const USERS: [&str; 3] = ["ana", "ben", "eve"];
 
@@ -136,8 +138,10 @@ impl People {
         };
     }
 
-    /// Deletes all Sessions, as before an end of everything.
+    /// Deletes all Sessions and stops the hours of pools, as before an end of everything.
     pub async fn delete_all(&mut self) {
+        self.send("PATCH", &format!("{BERTH}/workspaces/warm"), &json!({ "spec": { "warm": { "schedule": null } } }))
+            .await;
         for session in self.names("sessions.berth.dev") {
             self.send("DELETE", &format!("{BERTH}/sessions/{session}"), &json!({})).await;
         }
@@ -185,10 +189,23 @@ impl People {
             },
         });
         if name == "warm" {
-            workspace["spec"]["warm"] = json!({ "replicas": 1 + self.dice.below(3) });
+            workspace["spec"]["warm"] = self.pool();
             workspace["spec"]["maxSessions"] = json!(2 + self.dice.below(4));
         }
         self.send("POST", &format!("{BERTH}/workspaces"), &workspace).await;
+    }
+
+    /// So many at all times, and at times more: by the clock, or as many as were launched lately.
+    fn pool(&mut self) -> Value {
+        let mut pool = json!({ "replicas": 1 + self.dice.below(3) });
+        if self.dice.chance(40) {
+            let [start, end] = WINDOW;
+            pool["schedule"] = json!([{ "start": start, "end": end, "replicas": 1 + self.dice.below(4) }]);
+        }
+        if self.dice.chance(40) {
+            pool["demand"] = json!({ "window": "2m", "max": 1 + self.dice.below(4) });
+        }
+        pool
     }
 
     async fn policy(&mut self, name: &str) {

@@ -2,8 +2,8 @@
 //! sees it.
 
 use berth::api::SESSION_UID_LABEL;
+use berth::api::pod::Pod;
 use berth::cluster::cache::Stores;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::core::error_boundary::InvalidObject;
@@ -13,6 +13,22 @@ use serde_json::json;
 fn pod(version: &str, session: &str) -> Pod {
     serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "resourceVersion": version, "labels": {SESSION_UID_LABEL: session}}}))
         .unwrap_or_default()
+}
+
+fn unreadable(uid: &str) -> InvalidObject {
+    let metadata = ObjectMeta {
+        name: Some("p".to_owned()),
+        namespace: Some("n".to_owned()),
+        uid: Some(uid.to_owned()),
+        ..ObjectMeta::default()
+    };
+    InvalidObject { error: "no such phase".to_owned(), metadata }
+}
+
+fn pod_of(uid: &str, version: &str) -> Pod {
+    let mut pod = pod(version, "s");
+    pod.metadata.uid = Some(uid.to_owned());
+    pod
 }
 
 fn seen(stores: &Stores) -> Option<String> {
@@ -60,9 +76,8 @@ fn what_we_wrote_during_a_list_outlives_it() {
 #[test]
 fn what_cannot_be_read_any_more_holds_what_it_held_until_it_is_gone() {
     let stores = Stores::default();
-    stores.pods.take(&None, &Event::Apply(pod("10", "s")));
-    let metadata = ObjectMeta { name: Some("p".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
-    let object = InvalidObject { error: "no such phase".to_owned(), metadata };
+    stores.pods.take(&None, &Event::Apply(pod_of("a", "10")));
+    let object = unreadable("a");
     assert!(stores.pods.take_unreadable(&None, &object).is_news);
     assert_eq!(stores.pods.why_unreadable("n", "p").as_deref(), Some("no such phase"));
     assert_eq!(stores.pods.under("s").len(), 1);
@@ -81,9 +96,8 @@ fn what_cannot_be_read_any_more_holds_what_it_held_until_it_is_gone() {
 #[test]
 fn what_cannot_be_read_and_is_in_no_list_any_more_is_gone() {
     let stores = Stores::default();
-    stores.pods.take(&None, &Event::Apply(pod("10", "s")));
-    let metadata = ObjectMeta { name: Some("p".to_owned()), namespace: Some("n".to_owned()), ..ObjectMeta::default() };
-    stores.pods.take_unreadable(&None, &InvalidObject { error: "no such phase".to_owned(), metadata });
+    stores.pods.take(&None, &Event::Apply(pod_of("a", "10")));
+    stores.pods.take_unreadable(&None, &unreadable("a"));
     stores.pods.take(&None, &Event::Init);
     stores.pods.take(&None, &Event::InitDone);
     assert_eq!((stores.pods.why_unreadable("n", "p"), seen(&stores)), (None, None));
@@ -136,22 +150,6 @@ fn a_list_replaces_everything_even_when_versions_go_backward() {
     assert_eq!(seen(&stores).as_deref(), Some("5"));
     assert!(stores.pods.under("s").is_empty());
     assert_eq!(stores.pods.under("t").len(), 1);
-}
-
-fn unreadable(uid: &str) -> InvalidObject {
-    let metadata = ObjectMeta {
-        name: Some("p".to_owned()),
-        namespace: Some("n".to_owned()),
-        uid: Some(uid.to_owned()),
-        ..ObjectMeta::default()
-    };
-    InvalidObject { error: "no such phase".to_owned(), metadata }
-}
-
-fn pod_of(uid: &str, version: &str) -> Pod {
-    let mut pod = pod(version, "s");
-    pod.metadata.uid = Some(uid.to_owned());
-    pod
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is written about a pool: the pods that are made for it and taken from it, and the adoption of one by a session. What is
 //! done to a pod names its uid and the version that was seen.
 
-use k8s_openapi::api::core::v1::Pod;
+use crate::api::pod::Pod;
 use kube::api::Patch;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use crate::cluster::Cluster;
 use crate::cluster::error::{CallError, bounded, optional};
 use crate::cluster::memory::pool::POOL;
 use crate::plan::name;
+use crate::plan::orphan::Owner;
 use crate::plan::pool::{Step, is_member};
 use crate::planted::{self, Bug};
 
@@ -26,6 +27,8 @@ pub async fn step(cluster: &Cluster, workspace: &Workspace, step: Step) -> Resul
         Step::EnsureSecret(secret) => {
             remembered(cluster, workspace, ensure_secret_lately(cluster, &namespace, &secret).await)
         }
+        // It went while an earlier step was on its way, and its wall may have gone with it.
+        Step::Make(_) if !stands(cluster, workspace) => Err(CallError::Attempt),
         Step::Make(mut pod) if planted::is(Bug::GeneratedRefill) => {
             let marker = cluster.clock.now().timestamp_subsec_nanos().to_string();
             let slot = pod["metadata"]["labels"][WARM_SLOT_LABEL].as_str().and_then(|slot| slot.parse().ok());
@@ -56,6 +59,12 @@ pub async fn step(cluster: &Cluster, workspace: &Workspace, step: Step) -> Resul
             Ok(())
         }
     }
+}
+
+/// Whether the Workspace is known to stand, now.
+fn stands(cluster: &Cluster, workspace: &Workspace) -> bool {
+    let (namespace, name, uid) = (workspace.namespace(), workspace.name_any(), workspace.uid().unwrap_or_default());
+    cluster.stores.knows(&namespace.unwrap_or_default(), Owner::Workspace(&name, &uid))
 }
 
 /// Makes a pod. One that stands under its name was made by an attempt whose answer was lost, or is not known here yet.

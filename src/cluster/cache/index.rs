@@ -3,33 +3,26 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::Hash;
 use std::sync::Arc;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
-use kube::runtime::reflector::ObjectRef;
 
 /// Under which keys an object is found.
 pub(super) type Keys = [Option<String>; 2];
 
-/// Objects by their keys.
-pub(super) struct Index<K: Resource<DynamicType = ()>> {
+/// Objects by their keys. Who changes one drops it first, and adds what it has become: each is known by where it lies, and no name is
+/// kept a second time.
+pub(super) struct Index<K> {
     found: HashMap<String, Found<K>>,
     keys: fn(&K) -> Keys,
 }
 
 /// What is found under one key: of most keys it is one object, and a map for each would take more room than the object's name.
-enum Found<K: Resource<DynamicType = ()>> {
+enum Found<K> {
     One(Arc<K>),
-    Many(HashMap<ObjectRef<K>, Arc<K>>),
+    /// By their addresses, which are nobody else's while they are here.
+    Many(HashMap<usize, Arc<K>>),
 }
 
-impl<K> Index<K>
-where
-    K: Resource<DynamicType = ()>,
-    ObjectRef<K>: Hash + Eq,
-{
+impl<K> Index<K> {
     pub(super) fn new(keys: fn(&K) -> Keys) -> Self {
         Self { found: HashMap::new(), keys }
     }
@@ -56,7 +49,7 @@ where
         self.found.clear();
     }
 
-    /// Adds an object, in the place of one of its name.
+    /// Adds an object.
     pub(super) fn add(&mut self, object: &Arc<K>) {
         for key in (self.keys)(object).into_iter().flatten() {
             match self.found.entry(key) {
@@ -68,7 +61,7 @@ where
         }
     }
 
-    /// Takes out what was known, by what it said.
+    /// Takes out an object that was added, by what it says.
     pub(super) fn drop(&mut self, known: Option<&Arc<K>>) {
         let Some(known) = known else { return };
         for key in (self.keys)(known).into_iter().flatten() {
@@ -81,39 +74,31 @@ where
     }
 }
 
-impl<K> Found<K>
-where
-    K: Resource<DynamicType = ()>,
-    ObjectRef<K>: Hash + Eq,
-{
+impl<K> Found<K> {
     fn insert(&mut self, object: &Arc<K>) {
-        let is_same = |known: &Arc<K>| reference::<K>(known.meta()) == reference(object.meta());
         match self {
-            Self::One(known) if is_same(known) => *known = Arc::clone(object),
             Self::One(known) => {
                 let both = [Arc::clone(known), Arc::clone(object)];
-                *self = Self::Many(both.into_iter().map(|object| (reference(object.meta()), object)).collect());
+                *self = Self::Many(both.into_iter().map(|object| (address(&object), object)).collect());
             }
             Self::Many(objects) => {
-                objects.insert(reference(object.meta()), Arc::clone(object));
+                objects.insert(address(object), Arc::clone(object));
             }
         }
     }
 
-    /// Takes the object of this name out; whether nothing is left.
+    /// Takes the object out; whether nothing is left.
     fn is_empty_without(&mut self, object: &Arc<K>) -> bool {
-        let name = reference(object.meta());
         match self {
-            Self::One(known) => reference::<K>(known.meta()) == name,
+            Self::One(known) => Arc::ptr_eq(known, object),
             Self::Many(objects) => {
-                objects.remove(&name);
+                objects.remove(&address(object));
                 objects.is_empty()
             }
         }
     }
 }
 
-/// The name of an object, by which it is known.
-pub(super) fn reference<K: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> ObjectRef<K> {
-    ObjectRef::new(meta.name.as_deref().unwrap_or_default()).within(meta.namespace.as_deref().unwrap_or_default())
+fn address<K>(object: &Arc<K>) -> usize {
+    Arc::as_ptr(object).addr()
 }

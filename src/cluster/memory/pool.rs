@@ -7,9 +7,10 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tokio::time::Instant;
 
-use super::{FailedChild, Memory, WallTime, lock};
+use super::{FailedChild, Memory, OfWorkspace, WallTime, lock};
 use crate::plan::child::Failure;
 use crate::plan::schedule::Hours;
+use crate::planted::{self, Bug};
 
 /// Under what name attempts to make pods of a pool are remembered.
 pub const POOL: &str = "warm pod";
@@ -36,21 +37,8 @@ impl OfPoolPod {
     }
 }
 
-/// What the schedule of a generation asks for.
-#[derive(Clone)]
-pub(super) struct KnownHours {
-    generation: Option<i64>,
-    /// When that was asked: a clock that is before it was set back since.
-    since: WallTime,
-    hours: Hours,
-}
-
-/// When sessions were launched, as a generation counts them.
-pub(super) struct KnownLaunches {
-    generation: Option<i64>,
-    counted: Instant,
-    times: Vec<WallTime>,
-}
+/// What was found out about a Workspace, and for which generation of it.
+pub(super) type OfGeneration<T> = Option<(Option<i64>, T)>;
 
 impl Memory {
     /// Remembers that the session chose this pod of a pool, of this name and uid: nobody else is to.
@@ -67,19 +55,25 @@ impl Memory {
 
     /// It is known what came of the session's choice, by the cache.
     pub fn chosen_is_known(&self, session_uid: &str) {
-        let chosen = lock(&self.sessions).get_mut(session_uid).and_then(|known| known.chosen.take());
-        if let Some((_, uid)) = chosen {
+        if let Some((_, uid)) = self.end_choice(session_uid) {
             lock(&self.pool_pods).remove(&uid);
         }
     }
 
     /// The pod that the session chose cannot be had for now, in these words, by anybody.
     pub fn cannot_be_had(&self, session_uid: &str, why: String, now: WallTime) {
-        let chosen = lock(&self.sessions).get_mut(session_uid).and_then(|known| known.chosen.take());
+        let chosen = self.end_choice(session_uid);
         let mut pods = lock(&self.pool_pods);
         // Those that have gone were not all heard of.
         pods.retain(|_, known| known.stands(now));
         pods.extend(chosen.map(|(_, uid)| (uid, OfPoolPod::Refused((now + REFUSED_FOR, why)))));
+    }
+
+    /// The pod that the session had chosen, which it has chosen no more.
+    fn end_choice(&self, session_uid: &str) -> Option<(String, String)> {
+        let mut chosen = None;
+        self.change_session(session_uid, |known| chosen = known.chosen.take());
+        chosen
     }
 
     /// An adoption by the session came to nothing.
@@ -156,33 +150,15 @@ impl Memory {
 
     /// What the template of this generation of the Workspace makes, as a hash: `make` is asked once.
     pub fn template_hash(&self, uid: &str, generation: Option<i64>, make: impl FnOnce() -> String) -> String {
-        let known = lock(&self.workspaces).get(uid).and_then(|known| known.hash.clone());
-        match known {
-            Some((of, hash)) if of == generation => hash,
-            _ => {
-                let hash = make();
-                lock(&self.workspaces).entry(uid.to_owned()).or_default().hash = Some((generation, hash.clone()));
-                hash
-            }
-        }
+        self.known(uid, generation, |of| &mut of.hash, |_| true, make)
     }
 
     /// What the schedule of this generation of the Workspace asks for at `now`: `read` is asked where that is not known.
     pub fn hours(&self, uid: &str, generation: Option<i64>, now: WallTime, read: impl FnOnce() -> Hours) -> Hours {
-        let known = lock(&self.workspaces).get(uid).and_then(|known| known.hours.clone());
-        match known {
-            Some(KnownHours { generation: of, since, hours })
-                if of == generation && since <= now && hours.until.is_none_or(|until| now < until) =>
-            {
-                hours
-            }
-            _ => {
-                let hours = read();
-                lock(&self.workspaces).entry(uid.to_owned()).or_default().hours =
-                    Some(KnownHours { generation, since: now, hours: hours.clone() });
-                hours
-            }
-        }
+        let stands = |(since, hours): &(WallTime, Hours)| {
+            (*since <= now && hours.until.is_none_or(|until| now < until)) || planted::is(Bug::OldHours)
+        };
+        self.known(uid, generation, |of| &mut of.hours, stands, || (now, read())).1
     }
 
     /// When sessions of this generation of the Workspace were launched: `count` is asked once a second at most. With it, after
@@ -193,16 +169,33 @@ impl Memory {
         generation: Option<i64>,
         count: impl FnOnce() -> Vec<WallTime>,
     ) -> (Vec<WallTime>, Option<Duration>) {
-        if let Some(known) = lock(&self.workspaces).get(uid).and_then(|known| known.launches.as_ref())
-            && let Some(left) = COUNTED_FOR.checked_sub(known.counted.elapsed()).filter(|left| !left.is_zero())
-            && known.generation == generation
-        {
-            return (known.times.clone(), Some(left));
-        }
-        let times = count();
-        let known = KnownLaunches { generation, counted: Instant::now(), times: times.clone() };
-        lock(&self.workspaces).entry(uid.to_owned()).or_default().launches = Some(known);
-        (times, None)
+        let left = |counted: Instant| COUNTED_FOR.saturating_sub(counted.elapsed());
+        let stands = |(counted, _): &(Instant, _)| !left(*counted).is_zero();
+        let mut is_news = false;
+        let count = || {
+            is_news = true;
+            (Instant::now(), count())
+        };
+        let (counted, times) = self.known(uid, generation, |of| &mut of.launches, stands, count);
+        (times, (!is_news).then(|| left(counted)))
+    }
+
+    /// What is known of this generation of the Workspace in `place`, if it `stands`; else what is made for it, while nothing is locked.
+    fn known<T: Clone>(
+        &self,
+        uid: &str,
+        generation: Option<i64>,
+        place: fn(&mut OfWorkspace) -> &mut OfGeneration<T>,
+        stands: impl Fn(&T) -> bool,
+        make: impl FnOnce() -> T,
+    ) -> T {
+        let known = lock(&self.workspaces).get_mut(uid).and_then(|known| place(known).clone());
+        let known = known.filter(|(of, said)| *of == generation && stands(said));
+        known.map(|(_, said)| said).unwrap_or_else(|| {
+            let said = make();
+            *place(lock(&self.workspaces).entry(uid.to_owned()).or_default()) = Some((generation, said.clone()));
+            said
+        })
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::api::pod::Pod;
 use chrono::TimeDelta;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::{fence, is_admitted, policy, secret, slots};

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::api::pod::Pod;
 use arbitrary::{Result, Unstructured};
 use chrono::TimeDelta;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
@@ -167,7 +167,10 @@ impl Life {
             }
             Step::EnsureClaim(_) | Step::EnsureSecret(_) => {}
             Step::EnsurePod(made) => {
-                if let Some(mut pod) = is_written_alike::<Pod>(&made).filter(|_| pods.is_empty()) {
+                // What is made is read whole by others.
+                let whole = is_written_alike::<k8s_openapi::api::core::v1::Pod>(&made);
+                let pod = whole.and_then(|_| is_written_alike::<Pod>(&made));
+                if let Some(mut pod) = pod.filter(|_| pods.is_empty()) {
                     pod.metadata.uid = Some("made".to_owned());
                     pods.push(Arc::new(pod));
                 }

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use crate::api::pod::Pod;
 use arbitrary::{Error, Result, Unstructured};
 use chrono::{DateTime, TimeDelta};
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use crate::api::pod::Pod;
 use kube::ResourceExt;
 
 use super::{Step, View, World, is_spent};

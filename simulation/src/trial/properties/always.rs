@@ -156,7 +156,11 @@ impl Walk {
                 if *now != allowed {
                     (*now, *before) = (allowed, *now);
                 }
-                let replicas = workspace["spec"]["warm"]["replicas"].as_u64().unwrap_or_default();
+                // At some time, or where enough are launched: when that is, the calm is held to.
+                let warm = &workspace["spec"]["warm"];
+                let windows = warm["schedule"].as_array().into_iter().flatten().map(|window| &window["replicas"]);
+                let numbers = windows.chain([&warm["replicas"], &warm["demand"]["max"]]);
+                let replicas = numbers.filter_map(Value::as_u64).max().unwrap_or_default();
                 let [now, before] = self.wanted.entry(uid).or_default();
                 if *now != replicas {
                     (*now, *before) = (replicas, *now);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use berth::api::{SESSION_FINALIZER, WORKSPACE_UID_LABEL};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use serde_json::{Value, json};
 
 use super::super::faults::OPERATOR;
@@ -70,6 +70,20 @@ pub fn settled(history: &History, broken: &mut Broken) {
     pools(history, broken);
 }
 
+/// How long a pool may take to follow its hours.
+const TO_FOLLOW: u32 = 2;
+
+/// How many are to wait by the clock, where that is long enough ago: in the first five minutes of each ten. Nobody was launched lately.
+fn by_the_clock(workspace: &Value, now: DateTime<Utc>) -> Option<u64> {
+    let windows = workspace["spec"]["warm"]["schedule"].as_array().into_iter().flatten();
+    let most = windows.filter_map(|window| window["replicas"].as_u64()).max();
+    match now.minute() % 10 {
+        _ if most.is_none() => Some(0),
+        minute if minute % 5 < TO_FOLLOW => None,
+        minute => Some(if minute < 5 { most.unwrap_or_default() } else { 0 }),
+    }
+}
+
 /// As many pods wait as are wanted, and all of them are ready.
 fn pools(history: &History, broken: &mut Broken) {
     let pods = history.objects("pods");
@@ -77,7 +91,9 @@ fn pools(history: &History, broken: &mut Broken) {
         let (name, uid) = (text(workspace, "/metadata/name"), text(workspace, "/metadata/uid"));
         let number = |path: &str| workspace.pointer(path).and_then(Value::as_u64).unwrap_or_default();
         let open = workspace["spec"]["maintenance"] != true;
-        let wanted = if open { number("/spec/warm/replicas").min(number("/spec/maxSessions")) } else { 0 };
+        let Some(by_the_clock) = by_the_clock(workspace, history.now) else { continue };
+        let most = number("/spec/warm/replicas").max(by_the_clock).min(number("/spec/maxSessions"));
+        let wanted = if open { most } else { 0 };
         let waiting = pods.iter().filter(|pod| pool_of(pod) == Some(uid) && !is_going(pod));
         let (ready, not): (Vec<_>, Vec<_>) = waiting.partition(|pod| is_ready(pod));
         if u64::try_from(ready.len()).unwrap_or_default() != wanted || !not.is_empty() {

@@ -148,6 +148,7 @@ impl Life {
             }
             Step::EnsureClaim(_) | Step::EnsureSecret(_) => {}
             Step::EnsurePod(pod) => {
+                assert_ne!(pod["spec"]["hostNetwork"], true, "no pod is made of what may not run");
                 if self.world.pods.is_empty() {
                     let mut pod: Pod = parse(*pod);
                     pod.metadata.uid = Some("pod-uid".to_owned());

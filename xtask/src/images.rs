@@ -147,6 +147,11 @@ pub fn ensure(cache: &Cache, image: Image) -> Result<Built> {
     make(cache, image, false)
 }
 
+/// Builds the operator's image around this program, unless it is built.
+pub fn of_program(cache: &Cache, program: &Path) -> Result<Built> {
+    make_of(cache, Image::Operator, Some(program), false)
+}
+
 /// Brings a built image to the cluster's real node, unless it is there. The lock keeps the cluster from going meanwhile.
 pub fn load(cache: &Cache, _lock: &Lock, built: &Built) -> Result<()> {
     cluster::load_image(&Layout::new(cache)?, &built.archive)
@@ -205,10 +210,14 @@ fn make(cache: &Cache, image: Image, fresh: bool) -> Result<Built> {
         Image::Operator => Some(binary(cache)?),
         Image::Desktop | Image::Jupyterlab | Image::Ssh => None,
     };
+    make_of(cache, image, binary.as_deref(), fresh)
+}
+
+fn make_of(cache: &Cache, image: Image, binary: Option<&Path>, fresh: bool) -> Result<Built> {
     // What a build reads is copied first: an edit meanwhile cannot get into an image that is known by older content.
     let _lock = store::lock(cache)?;
     let context = store::work(cache).join(image.name());
-    copy_context(image, binary.as_deref(), &context)?;
+    copy_context(image, binary, &context)?;
     let tag = tag(&context, &image.base().recipe()?)?;
     let built = Built {
         reference: format!("{}:{tag}", image.repository()),

@@ -10,6 +10,7 @@ use crate::images::{self, Built, Image};
 use crate::run::{Run, step};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The namespace that Berth is installed into.
@@ -36,6 +37,11 @@ pub struct Prepared {
 /// Builds the operator and its image, unless they are built.
 pub fn prepare(cache: &Cache) -> Result<Prepared> {
     Ok(Prepared { image: images::ensure(cache, Image::Operator)? })
+}
+
+/// Builds the image around this program, unless it is built.
+pub fn prepare_program(cache: &Cache, program: &Path) -> Result<Prepared> {
+    Ok(Prepared { image: images::of_program(cache, program)? })
 }
 
 /// Installs what was prepared, or brings an older installation to it; returns when it runs and is ready.

@@ -92,6 +92,15 @@ impl Arch {
     }
 }
 
+/// The programs of these packages as a release has them, for this machine and with whatever has changed since the last commit;
+/// returns the folder that they lie in.
+pub fn programs(cache: &Cache, packages: &[&str]) -> Result<PathBuf> {
+    let arch = Arch::native().with_context(|| format!("{} is no architecture of Berth's", std::env::consts::ARCH))?;
+    // They are not published: by the time of each commit their C libraries would be compiled anew, and all that is built on them.
+    let source = Source { epoch: 0, ..Source::read(None, true)? };
+    binary::build(cache, &source, arch, packages)
+}
+
 /// One artefact, and the files that it became, or why it was not made.
 struct Row {
     artefact: String,
@@ -143,7 +152,8 @@ fn make(cache: &Cache, source: &Source, out: &Path, parts: &[Part], archs: &[Arc
             row(format!("the binary's SBOM, {place}"), made);
         }
         // An image of the operator has the program in it.
-        let program = (wanted(Part::Binary) || wanted(Part::Images)).then(|| binary::build(cache, source, arch));
+        let program = (wanted(Part::Binary) || wanted(Part::Images))
+            .then(|| binary::build(cache, source, arch, &["berth"]).map(|folder| folder.join("berth")));
         if wanted(Part::Binary) {
             let made = match &program {
                 Some(Ok(program)) => binary::archive(program, source, arch, out).map(|file| vec![file]),

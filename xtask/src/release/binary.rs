@@ -29,8 +29,8 @@ fn cross_compiler(arch: Arch) -> (&'static str, &'static str) {
     }
 }
 
-/// Builds the program; returns where it lies. An error says what this machine lacks.
-pub fn build(cache: &Cache, source: &Source, arch: Arch) -> Result<PathBuf> {
+/// Builds the programs of these packages; returns the folder that they lie in. An error says what this machine lacks.
+pub fn build(cache: &Cache, source: &Source, arch: Arch, packages: &[&str]) -> Result<PathBuf> {
     let triple = triple(arch);
     let rust = Rust::installed()?;
     ensure!(
@@ -53,26 +53,18 @@ pub fn build(cache: &Cache, source: &Source, arch: Arch) -> Result<PathBuf> {
         let name = triple.to_uppercase().replace('-', "_");
         cargo = cargo.env(&format!("CARGO_TARGET_{name}_LINKER"), compiler);
     }
+    // Those that are named together are built with the same features, and share what they are made of.
+    let packages = packages.iter().flat_map(|package| ["--package", package]);
     step(&format!("release: the binary for {}", arch.name()), || {
         cargo
             // Its target is named even where it is this machine's: build scripts then do without the flags.
             // By itself: beside the simulation tokio would come with its test features.
-            .args([
-                "build",
-                "--quiet",
-                "--locked",
-                "--release",
-                "--package",
-                "berth",
-                "--bin",
-                "berth",
-                "--target",
-                triple,
-            ])
+            .args(["build", "--quiet", "--locked", "--release", "--bins", "--target", triple])
+            .args(packages)
             .log(cache.logs().join("release.log"))
             .quiet()
     })?;
-    Ok(cache.target().join(triple).join("release").join("berth"))
+    Ok(cache.target().join(triple).join("release"))
 }
 
 /// What Rust's own tools say of themselves.

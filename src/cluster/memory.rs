@@ -72,6 +72,8 @@ struct OfSession {
     /// The pod of a pool whose adoption is under way, by name and uid.
     chosen: Option<(String, String)>,
     failed_adoptions: u32,
+    /// The uid of a pod whose adoption was asked for, and may yet be on its way.
+    asked_for: Option<String>,
 }
 
 /// Failed attempts at an object of a Workspace.

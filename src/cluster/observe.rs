@@ -100,7 +100,10 @@ async fn adoption(cluster: &Cluster, session: &Session) -> Result<(), CallError>
     let stands = optional(api.get(&name)).await?.filter(|pod| pod.uid().as_ref() == Some(&pod_uid));
     match stands {
         Some(pod) => {
-            cluster.memory.chosen_is_known(&uid);
+            match belongs(&pod, &uid) {
+                true => cluster.memory.chosen_is_known(&uid),
+                false => cluster.memory.may_come_late(&uid, &pod_uid),
+            }
             cluster.stores.pods.own(pod);
         }
         None => cluster.memory.cannot_be_had(&uid, format!("pod {name} is gone"), cluster.clock.now()),

@@ -5,6 +5,7 @@
 
 mod caches;
 mod pools;
+mod replay;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

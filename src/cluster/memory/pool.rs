@@ -72,8 +72,19 @@ impl Memory {
     /// The pod that the session had chosen, which it has chosen no more.
     fn end_choice(&self, session_uid: &str) -> Option<(String, String)> {
         let mut chosen = None;
-        self.change_session(session_uid, |known| chosen = known.chosen.take());
+        self.change_session(session_uid, |known| (chosen, known.asked_for) = (known.chosen.take(), None));
         chosen
+    }
+
+    /// The session's choice was nobody's when it was read, and no answer to its adoption came: that may be done yet.
+    pub fn may_come_late(&self, session_uid: &str, pod_uid: &str) {
+        self.chosen_is_known(session_uid);
+        lock(&self.sessions).entry(session_uid.to_owned()).or_default().asked_for = Some(pod_uid.to_owned());
+    }
+
+    /// The uid of the pod whose adoption by the session may come late.
+    pub fn asked_for(&self, session_uid: &str) -> Option<String> {
+        lock(&self.sessions).get(session_uid)?.asked_for.clone()
     }
 
     /// An adoption by the session came to nothing.

@@ -37,8 +37,13 @@ pub(super) fn candidate(cluster: &Cluster, workspace: &Workspace, session_uid: &
     let is_taken =
         |pod: &Pod| !planted::is(Bug::BlindAdoption) && cluster.memory.is_taken(&pod.uid().unwrap_or_default(), now);
     let is_adoptable = |pod: &Pod| pool::is_adoptable(pod, &uid, &hash) || planted::is(Bug::AdoptsAnything);
-    let mut pods = cluster.stores.pods.under(&pool_key(&uid)).into_iter();
-    pods.find(|pod| !is_taken(pod) && is_adoptable(pod) && !drained(pod))
+    let mut pods = cluster.stores.pods.under(&pool_key(&uid));
+    // The same once more, where that may be on its way: the second of two such patches meets what the first has done. With another
+    // pod the session would have two.
+    if let Some(asked_for) = cluster.memory.asked_for(session_uid) {
+        pods.sort_by_key(|pod| pod.metadata.uid.as_ref() != Some(&asked_for));
+    }
+    pods.into_iter().find(|pod| !is_taken(pod) && is_adoptable(pod) && !drained(pod))
 }
 
 /// What the template of `workspace` makes, as its pods say it; it is made once for each generation.
@@ -113,9 +118,10 @@ fn launches(cluster: &Cluster, workspace: &Workspace, most: usize) -> Vec<Instan
         let ready = session.status.as_ref().is_some_and(|status| status.ready_at.is_some());
         ready || is_admitted(cluster, session)
     };
-    // One that waited long came into use when it did.
+    let now = cluster.clock.now();
+    // One that waited long came into use when it did; unless that was written by a clock that was ahead, or it would be lately for as long.
     let begun = |session: &Arc<Session>| {
-        let ready = session.status.as_ref().and_then(|status| status.ready_at);
+        let ready = session.status.as_ref().and_then(|status| status.ready_at).filter(|at| *at <= now);
         ready.or_else(|| session.metadata.creation_timestamp.as_ref().map(from_wire))
     };
     let sessions = cluster.stores.sessions_of(&workspace.namespace().unwrap_or_default(), &workspace.name_any());
